@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Go: a C compiler (the race detector links with it) and the official
+# Python client in a virtual environment of its own. Does nothing when all of it is there.
+#   deploy/prepare.sh VENV_DIRECTORY
+set -euo pipefail
+venv=$1
+here=$(cd "$(dirname "$0")/.." && pwd)
+wanted=$here/http/clienttest/requirements.txt
+
+root=()
+[ "$(id -u)" -eq 0 ] || root=(sudo)
+
+packages=()
+if ! command -v gcc >/dev/null || ! echo 'int main(void){return 0;}' | gcc -x c -o /dev/null - 2>/dev/null; then
+  packages+=(gcc libc6-dev)
+fi
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+if [ ${#packages[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || { echo "install these and run again: ${packages[*]}" >&2; exit 1; }
+  echo "installing ${packages[*]}"
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+# The stamp names the list and the place: a virtual environment that was moved does not work.
+stamp=$venv/.installed
+state="$(sha256sum <"$wanted") $venv"
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$state" ] || [ ! -x "$venv/bin/python" ]; then
+  echo "installing the official client into ${venv#"$here"/}"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$wanted"
+  echo "$state" >"$stamp"
+fi

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs the suites so that none can be skipped.
+#   deploy/test.sh all|race PYTHON BINARY
+# all:  every package, and every suite of deploy/suites.txt must have run
+# race: the packages of deploy/race.txt under the race detector
+set -euo pipefail
+mode=$1
+export VARVE_CLIENT_PYTHON=$2 VARVE_BINARY=$3 VARVE_REQUIRE_SUITES=1
+cd "$(dirname "$0")/.."
+mkdir -p .cache
+go build -o .cache/suites ./deploy/suites
+
+case $mode in
+all)
+  .cache/suites -list deploy/suites.txt -- go test -json -timeout 10m ./...
+  ;;
+race)
+  plain=()
+  while read -r package flags; do
+    [ -d "./${package#varve/}" ] || continue
+    if [ -z "$flags" ]; then plain+=("$package"); continue; fi
+    # shellcheck disable=SC2086 # several flags are meant
+    CGO_ENABLED=1 .cache/suites -- go test -json -race -timeout 15m $flags "$package"
+  done < <(sed -E 's/[[:space:]]*#.*//; /^[[:space:]]*$/d; /^-/d' deploy/race.txt)
+  [ ${#plain[@]} -eq 0 ] || CGO_ENABLED=1 .cache/suites -- go test -json -race -timeout 15m "${plain[@]}"
+  ;;
+*) echo "deploy/test.sh: $mode is neither all nor race" >&2; exit 2 ;;
+esac

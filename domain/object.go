@@ -1,0 +1,117 @@
+package domain
+
+import "encoding/json"
+
+// Object is a source object: user fields and blobs. Its stream holds it whole
+// at every change, and what was derived from it.
+type Object struct {
+	ObjectID       string                     `json:"object_id"`
+	BucketID       string                     `json:"bucket_id"`
+	ConfigVersion  uint64                     `json:"config_version"`
+	KeyPrefix      string                     `json:"key_prefix,omitempty"`
+	Fields         map[string]json.RawMessage `json:"fields,omitempty"` // user fields, as written
+	Metadata       json.RawMessage            `json:"metadata,omitempty"`
+	Blobs          []Blob                     `json:"blobs,omitempty"`
+	Edges          json.RawMessage            `json:"edges,omitempty"`
+	IdempotencyKey string                     `json:"idempotency_key,omitempty"`
+}
+
+// Blob is one source of an object. Data that are JSON, text or base64 are
+// either inline or in the blob store; a URL is fetched when the object is written.
+type Blob struct {
+	BlobID    string          `json:"blob_id"`
+	Property  string          `json:"property"`
+	Type      string          `json:"type"`             // text, json, image, … as in the reference
+	Inline    json.RawMessage `json:"inline,omitempty"` // JSON value, up to 64 KiB
+	Digest    string          `json:"digest,omitempty"` // "sha256:…" of bytes in the blob store
+	Size      int64           `json:"size,omitempty"`   // bytes
+	MimeType  string          `json:"mime_type,omitempty"`
+	SourceURL string          `json:"source_url,omitempty"` // where it was fetched, without credentials
+	Metadata  json.RawMessage `json:"metadata,omitempty"`
+}
+
+// Events of an object's stream.
+type (
+	// ObjectSaved holds the object as it is from now on.
+	ObjectSaved struct{ Object }
+	// ObjectDeleted ends it.
+	ObjectDeleted struct {
+		ObjectID string `json:"object_id"`
+		BucketID string `json:"bucket_id"`
+		Reason   string `json:"reason,omitempty"`
+	}
+	// ObjectExtracted says that a collection's documents of this version of the
+	// object are complete. For a collection that reads another collection, the
+	// object is the root object and SourceDocuments tells which documents were read.
+	ObjectExtracted struct {
+		ObjectID      string   `json:"object_id"`
+		BucketID      string   `json:"bucket_id"`
+		ObjectVersion uint64   `json:"object_version"` // version of the stream that was read
+		BatchID       string   `json:"batch_id"`
+		Attempt       int      `json:"attempt"` // of the batch, from 1
+		CollectionID  string   `json:"collection_id"`
+		ConfigVersion uint64   `json:"config_version"`
+		Extractor     string   `json:"extractor"` // name@version
+		Documents     []string `json:"documents"` // written, in order
+		Removed       []string `json:"removed,omitempty"`
+	}
+	// ObjectFailed says that a collection could not be made from this version.
+	ObjectFailed struct {
+		ObjectID      string `json:"object_id"`
+		BucketID      string `json:"bucket_id"`
+		ObjectVersion uint64 `json:"object_version"`
+		BatchID       string `json:"batch_id"`
+		Attempt       int    `json:"attempt"`
+		CollectionID  string `json:"collection_id"`
+		ErrorType     string `json:"error_type"` // transient, permanent, resource
+		Error         string `json:"error"`
+	}
+)
+
+// EventType is object.saved.
+func (*ObjectSaved) EventType() string { return "object.saved" }
+
+// EventType is object.deleted.
+func (*ObjectDeleted) EventType() string { return "object.deleted" }
+
+// EventType is object.extracted.
+func (*ObjectExtracted) EventType() string { return "object.extracted" }
+
+// EventType is object.failed.
+func (*ObjectFailed) EventType() string { return "object.failed" }
+
+var (
+	_ = register[ObjectSaved]()
+	_ = register[ObjectDeleted]()
+	_ = register[ObjectExtracted]()
+	_ = register[ObjectFailed]()
+)
+
+// ObjectState is the fold of an object's stream. The zero value is an object
+// that was never written.
+type ObjectState struct {
+	Object
+	Version      uint64 // of the stream
+	SavedVersion uint64 // of the stream, when the object itself last changed
+	Exists       bool
+	Created      Stamp
+	Updated      Stamp
+	Extracted    map[string][]string // collection id → documents of the newest extraction
+}
+
+// Apply gives the object after one more event; it changes its receiver's maps never.
+func (o ObjectState) Apply(e EventData, at Stamp) ObjectState {
+	o.Version = at.Version
+	switch e := e.(type) {
+	case *ObjectSaved:
+		if !o.Exists {
+			o.Created, o.Extracted = at, nil
+		}
+		o.Object, o.Exists, o.SavedVersion, o.Updated = e.Object, true, at.Version, at
+	case *ObjectDeleted:
+		o.Exists, o.Updated = false, at
+	case *ObjectExtracted:
+		o.Extracted = with(o.Extracted, e.CollectionID, e.Documents)
+	}
+	return o
+}
