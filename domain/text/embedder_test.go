@@ -26,7 +26,6 @@ func TestEmbedderReproducesTheVectors(t *testing.T) {
 		Cosines []struct {
 			A, B   int
 			Cosine float64
-			Value  *float64
 		} `json:"cosines"`
 	}
 	data, err := os.ReadFile("testdata/test_vectors.json")
@@ -82,8 +81,8 @@ func dot(a, b []float32) float64 {
 // The vectors state eight values of each text; this pins all bits of some.
 func TestEmbedPinsItsBits(t *testing.T) {
 	for s, want := range map[string]uint32{
-		"Hello, world!": 0,
-		"varve: a layer of silt, laid down in one year": 0,
+		"Hello, world!": 0xc3c7c0ef,
+		"varve: a layer of silt, laid down in one year": 0xd12770c9,
 	} {
 		v, _ := Embed(s)
 		h := crc32.NewIEEE()
@@ -113,7 +112,7 @@ func TestFold(t *testing.T) {
 		{"İstanbul", "istanbul"},
 		{"a\u0085b\u00a0c\u2028d", "ab c d"},
 		{"漢a字", " 漢 a 字 "},
-		{"가", "\u1100\u1161"}, // Hangul is decomposed and not spaced out
+		{"가", "\u1100\u1161"},    // Hangul is decomposed and not spaced out
 		{"x\u0378y", "x\u0378y"}, // unassigned: stays
 		{"a\xffb", "ab"},
 		{"A\x00\x7fB\tC", "ab c"},
