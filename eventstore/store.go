@@ -119,6 +119,9 @@ type Follower interface {
 	Head(ctx context.Context, shard int) (uint64, error)
 	// LogHead describes a log; Exists is false for a log that has no append.
 	LogHead(ctx context.Context, log LogID) (LogHead, error)
+	// Replay gives what an append under this idempotency scope gave; false where
+	// there was none in the last 7 days. Another digest is ErrIdempotency.
+	Replay(ctx context.Context, shard int, i Idempotency) (Appended, bool, error)
 	// Wait returns when the shard's head is beyond after, or with the context's error.
 	Wait(ctx context.Context, shard int, after uint64) error
 }
