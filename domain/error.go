@@ -82,3 +82,5 @@ func CodeOf(err error) Code {
 	}
 	return CodeInternal
 }
+
+func indexed(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
