@@ -41,3 +41,52 @@ var (
 	_ = register[BucketSaved]()
 	_ = register[BucketDeleted]()
 )
+
+// SaveBucket decides a bucket's creation or change. A name in use by another
+// bucket is a conflict; a schema must be readable; a change that breaks objects
+// already written is refused unless forced.
+func (c Config) SaveBucket(b Bucket, force bool) (*BucketSaved, error) {
+	if err := CheckName("bucket_name", b.Name, 1, 100); err != nil {
+		return nil, err
+	}
+	if other, ok := c.Bucket(b.Name); ok && other.BucketID != b.BucketID {
+		return nil, &Error{Code: CodeConflict, Reason: "bucket_name_taken", Message: "a bucket named " + b.Name + " exists in this namespace"}
+	}
+	var schema *BucketSchema
+	if b.Schema != nil {
+		var err error
+		if schema, err = ParseBucketSchema("bucket_schema", b.Schema); err != nil {
+			return nil, err
+		}
+	}
+	if b.UniqueKey != nil {
+		if len(b.UniqueKey.Fields) == 0 {
+			return nil, Invalid("unique_key.fields", "length", "name at least one field")
+		}
+		if b.UniqueKey.DefaultPolicy == "" {
+			b.UniqueKey = &UniqueKey{Fields: b.UniqueKey.Fields, DefaultPolicy: "insert"}
+		}
+		if err := CheckEnum("unique_key.default_policy", b.UniqueKey.DefaultPolicy, "insert", "update", "upsert"); err != nil {
+			return nil, err
+		}
+	}
+	if before, ok := c.Buckets[b.BucketID]; ok && before.Schema != nil && !force {
+		old, err := ParseBucketSchema("bucket_schema", before.Schema)
+		if err == nil {
+			if broken := BreakingChanges(old, schema); len(broken) > 0 {
+				return nil, &Error{Code: CodeInvalid, Reason: "breaking_schema_change", Message: "the new schema does not fit objects already written; pass force_schema_break=true to change it all the same", Violations: broken}
+			}
+		}
+	}
+	return &BucketSaved{Bucket: b}, nil
+}
+
+// DeleteBucket decides a bucket's deletion; collections that read it stay and
+// simply get nothing more from it.
+func (c Config) DeleteBucket(identifier string) (*BucketDeleted, error) {
+	b, ok := c.Bucket(identifier)
+	if !ok {
+		return nil, NotFound("bucket", identifier)
+	}
+	return &BucketDeleted{BucketID: b.BucketID}, nil
+}

@@ -152,3 +152,73 @@ func (c Config) DownstreamOf(bucket string) []string {
 	sort.Strings(ids)
 	return ids
 }
+
+// SaveCollection decides a collection's creation or change: sources are named
+// by id or name and become ids; what does not exist, a name in use and a cycle
+// are refused. Source and extractor of an existing collection do not change.
+func (c Config) SaveCollection(k Collection) (*CollectionSaved, error) {
+	if err := CheckName("collection_name", k.Name, 3, 100); err != nil {
+		return nil, err
+	}
+	if other, ok := c.Collection(k.Name); ok && other.CollectionID != k.CollectionID {
+		return nil, &Error{Code: CodeConflict, Reason: "collection_name_taken", Message: "a collection named " + k.Name + " exists in this namespace"}
+	}
+	if err := CheckEnum("source.type", k.Source.Type, "bucket", "collection", "direct_upsert"); err != nil {
+		return nil, err
+	}
+	switch k.Source.Type {
+	case "bucket":
+		if len(k.Source.BucketIDs) == 0 {
+			return nil, Invalid("source.bucket_ids", "missing", "a source of type bucket names at least one bucket")
+		}
+		ids := make([]string, len(k.Source.BucketIDs))
+		for i, identifier := range k.Source.BucketIDs {
+			b, ok := c.Bucket(identifier)
+			if !ok {
+				return nil, Invalid(indexed("source.bucket_ids", i), "reference", "bucket %q does not exist in this namespace", identifier)
+			}
+			ids[i] = b.BucketID
+		}
+		k.Source.BucketIDs = ids
+	case "collection":
+		if len(k.Source.CollectionIDs) == 0 {
+			return nil, Invalid("source.collection_ids", "missing", "a source of type collection names at least one collection")
+		}
+		ids := make([]string, len(k.Source.CollectionIDs))
+		for i, identifier := range k.Source.CollectionIDs {
+			source, ok := c.Collection(identifier)
+			if !ok {
+				return nil, Invalid(indexed("source.collection_ids", i), "reference", "collection %q does not exist in this namespace", identifier)
+			}
+			ids[i] = source.CollectionID
+		}
+		k.Source.CollectionIDs = ids
+	}
+	if k.Source.Filters != nil {
+		if _, err := ParseFilter("source.source_filters", k.Source.Filters); err != nil {
+			return nil, err
+		}
+	}
+	after := c.Apply(&CollectionSaved{Collection: k}, Stamp{Version: c.Version + 1})
+	if _, err := after.Tiers([]string{k.CollectionID}); err != nil {
+		return nil, err
+	}
+	return &CollectionSaved{Collection: k}, nil
+}
+
+// DeleteCollection decides a collection's deletion. One that another
+// collection reads is refused, naming the reader.
+func (c Config) DeleteCollection(identifier string) (*CollectionDeleted, error) {
+	k, ok := c.Collection(identifier)
+	if !ok {
+		return nil, NotFound("collection", identifier)
+	}
+	for _, reader := range c.Collections {
+		for _, source := range reader.Source.CollectionIDs {
+			if source == k.CollectionID {
+				return nil, &Error{Code: CodeConflict, Reason: "collection_in_use", Message: "collection " + reader.Name + " reads " + k.Name + "; delete it first"}
+			}
+		}
+	}
+	return &CollectionDeleted{CollectionID: k.CollectionID}, nil
+}

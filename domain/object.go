@@ -97,6 +97,7 @@ type ObjectState struct {
 	Created      Stamp
 	Updated      Stamp
 	Extracted    map[string][]string // collection id → documents of the newest extraction
+	Outcomes     map[string]Outcome  // collection id → how the newest attempt ended
 }
 
 // Apply gives the object after one more event; it changes its receiver's maps never.
@@ -105,13 +106,58 @@ func (o ObjectState) Apply(e EventData, at Stamp) ObjectState {
 	switch e := e.(type) {
 	case *ObjectSaved:
 		if !o.Exists {
-			o.Created, o.Extracted = at, nil
+			o.Created, o.Extracted, o.Outcomes = at, nil, nil
 		}
 		o.Object, o.Exists, o.SavedVersion, o.Updated = e.Object, true, at.Version, at
 	case *ObjectDeleted:
 		o.Exists, o.Updated = false, at
 	case *ObjectExtracted:
 		o.Extracted = with(o.Extracted, e.CollectionID, e.Documents)
+		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, false, "", len(e.Documents)})
+	case *ObjectFailed:
+		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, true, e.ErrorType, 0})
 	}
 	return o
+}
+
+// CheckObject says what of an object does not fit the bucket's schema. Blobs
+// count as the field that their property names.
+func (b Bucket) CheckObject(o Object) error {
+	if b.Schema == nil {
+		return nil
+	}
+	schema, err := ParseBucketSchema("bucket_schema", b.Schema)
+	if err != nil {
+		return err
+	}
+	fields := make(map[string]any, len(o.Fields))
+	for name, raw := range o.Fields {
+		v, err := DecodeValue(raw)
+		if err != nil {
+			return Invalid(name, "value", "%v", err)
+		}
+		fields[name] = v
+	}
+	for i, blob := range o.Blobs {
+		if !schema.Has(blob.Property) {
+			return Invalid(indexed("blobs", i)+".property", "reference", "the bucket's schema has no field %q; it has %s", blob.Property, schema.Names())
+		}
+		if _, given := fields[blob.Property]; !given {
+			fields[blob.Property] = BlobValue
+		}
+	}
+	if violations := schema.Check("", fields); len(violations) > 0 {
+		return &Error{Code: CodeInvalid, Message: violations[0].Path + ": " + violations[0].Message, Violations: violations}
+	}
+	return nil
+}
+
+// Outcome is how a collection's last extraction of an object ended.
+type Outcome struct {
+	BatchID       string
+	Attempt       int
+	ObjectVersion uint64
+	Failed        bool
+	ErrorType     string
+	Documents     int
 }

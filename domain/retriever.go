@@ -56,3 +56,45 @@ var (
 	_ = register[RetrieverSaved]()
 	_ = register[RetrieverDeleted]()
 )
+
+// SaveRetriever decides a retriever's creation or change. Collections are named
+// by id or name and become ids. What stages mean is checked by projections/retrieve.
+func (c Config) SaveRetriever(r Retriever) (*RetrieverSaved, error) {
+	if err := CheckName("retriever_name", r.Name, 1, 100); err != nil {
+		return nil, err
+	}
+	if other, ok := c.Retriever(r.Name); ok && other.RetrieverID != r.RetrieverID {
+		return nil, &Error{Code: CodeConflict, Reason: "retriever_name_taken", Message: "a retriever named " + r.Name + " exists in this namespace"}
+	}
+	if len(r.Stages) == 0 {
+		return nil, Invalid("stages", "length", "a retriever has at least one stage")
+	}
+	ids, err := c.ResolveCollections("collection_identifiers", r.CollectionIDs)
+	if err != nil {
+		return nil, err
+	}
+	r.CollectionIDs = ids
+	return &RetrieverSaved{Retriever: r}, nil
+}
+
+// ResolveCollections turns ids and names into ids; what does not exist is named.
+func (c Config) ResolveCollections(path string, identifiers []string) ([]string, error) {
+	ids := make([]string, len(identifiers))
+	for i, identifier := range identifiers {
+		k, ok := c.Collection(identifier)
+		if !ok {
+			return nil, Invalid(indexed(path, i), "reference", "collection %q does not exist in this namespace", identifier)
+		}
+		ids[i] = k.CollectionID
+	}
+	return ids, nil
+}
+
+// DeleteRetriever decides a retriever's deletion.
+func (c Config) DeleteRetriever(identifier string) (*RetrieverDeleted, error) {
+	r, ok := c.Retriever(identifier)
+	if !ok {
+		return nil, NotFound("retriever", identifier)
+	}
+	return &RetrieverDeleted{RetrieverID: r.RetrieverID}, nil
+}
