@@ -201,5 +201,6 @@ const (
 	ErrClosed         = storeError("the log is closed: its namespace was deleted")
 	ErrIdempotency    = storeError("the idempotency key was used before with another request")
 	ErrUnknownOutcome = storeError("the outcome of the commit is not known")
+	ErrLogExists      = storeError("the log exists already: only a log's first append can fork")
 	ErrStoreClosed    = storeError("the store is closed")
 )

@@ -1,0 +1,233 @@
+package eventstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"varve/eventstore/failpoint"
+)
+
+// InvalidError says what is wrong with an append that no store could take.
+type InvalidError struct {
+	Path   string // "batches[0].events[2].data"
+	Reason string
+}
+
+// Error names the part and what would be right.
+func (e *InvalidError) Error() string { return fmt.Sprintf("append: %s %s", e.Path, e.Reason) }
+
+// request is one caller's append on its way through the committer.
+type request struct {
+	a     Append
+	rows  []Row // one per event, batch by batch; the committer fills in place and chain
+	blobs []Blob
+	bytes int
+	state atomic.Int32
+	done  chan outcome
+	// expired: the idempotency scope has a row that is older than it counts.
+	expired bool
+	look    bool   // the scope must be looked up before planning
+	looked  bool   // and was
+	feed    uint64 // of the shard after this append
+	// exec, where set, runs instead in the committer's goroutine, alone.
+	exec func(*committer) error
+}
+
+// States of a request: the caller may withdraw it as long as it waits.
+const (
+	waiting int32 = iota
+	taken
+	withdrawn
+)
+
+// outcome is the committer's answer.
+type outcome struct {
+	feed   uint64
+	replay *Scope
+	err    error
+}
+
+// prepare checks what can be checked without the store and does, in the
+// caller's goroutine, what costs time: ids, salts, digests, encodings.
+func (s *store) prepare(ctx context.Context, a Append) (*request, error) {
+	if err := s.validate(a); err != nil {
+		return nil, err
+	}
+	n := 0
+	for i := range a.Batches {
+		n += len(a.Batches[i].Events)
+	}
+	r := &request{a: a, rows: make([]Row, n), done: make(chan outcome, 1)}
+	if n == 0 {
+		return r, nil
+	}
+	random := make([]byte, 24*n+16)
+	if err := s.chance.fill(random); err != nil {
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	now := s.chance.now()
+	attached := 0
+	events := make([]*Event, 0, n)
+	for i := range a.Batches {
+		b := &a.Batches[i]
+		meta := AppendMetadata(nil, &b.Meta)
+		for j := range b.Events {
+			e := &b.Events[j]
+			row := &r.rows[len(events)]
+			rnd := random[24*len(events):]
+			events = append(events, e)
+			row.ID = e.ID
+			if row.ID.IsZero() {
+				row.ID = newID(now, rnd[16:24])
+			}
+			row.Log, row.Shard, row.Stream, row.Type = b.Log, a.Shard, b.Stream, e.Type
+			row.Schema = max(e.Schema, 1)
+			row.Data = append(json.RawMessage(nil), e.Data...)
+			row.Meta, row.MetaBytes = b.Meta, meta
+			copy(row.Salt[:], rnd[:16])
+			row.Digest = DataDigest(row.Salt, row.Data, e.Attachments)
+			for k := range e.Attachments {
+				attached += len(e.Attachments[k].Bytes)
+			}
+			r.bytes += len(row.Data) + len(meta) + 300
+		}
+	}
+	r.bytes += attached
+	if attached > inlineLimit {
+		return r, s.pack(ctx, r, events, random[24*n:])
+	}
+	for i, e := range events {
+		r.rows[i].Packed = packInline(e.Attachments)
+		r.rows[i].Attachments = cloneAttachments(e.Attachments)
+	}
+	return r, nil
+}
+
+// pack lays the attachments of a big append into one blob.
+func (s *store) pack(ctx context.Context, r *request, events []*Event, salt []byte) error {
+	blob, parts := packBlob(salt, events)
+	p := packed{where: inEngine, count: len(events)}
+	if s.opts.Blobs != nil {
+		ref, err := s.opts.Blobs.Put(ctx, blob)
+		if err != nil {
+			return fmt.Errorf("append: keep attachments: %w", err)
+		}
+		p.where, p.ref = inBlobs, ref
+		if err := failpoint.Hit("append.blob-put"); err != nil {
+			return err
+		}
+	} else {
+		sum := sha256.Sum256(blob)
+		p.ref = hex.EncodeToString(sum[:])
+		r.blobs = []Blob{{p.ref, blob}}
+	}
+	for i := range r.rows {
+		if len(parts[i]) == 0 {
+			continue
+		}
+		p.index, p.parts = i, parts[i]
+		r.rows[i].Packed = p.encode()
+		r.rows[i].Attachments = cloneAttachments(events[i].Attachments)
+	}
+	return nil
+}
+
+func cloneAttachments(as []Attachment) []Attachment {
+	if len(as) == 0 {
+		return nil
+	}
+	out := make([]Attachment, len(as))
+	for i := range as {
+		out[i] = Attachment{as[i].Name, append([]byte{}, as[i].Bytes...)}
+	}
+	return out
+}
+
+// maxName bounds names of logs, streams, types and attachments, so that every
+// engine can index them.
+const maxName = 1024
+
+func (s *store) validate(a Append) error {
+	if a.Shard < 0 || a.Shard >= len(s.shards) {
+		return &InvalidError{"shard", fmt.Sprintf("is %d; the store has shards 0 to %d", a.Shard, len(s.shards)-1)}
+	}
+	if len(a.Batches) == 0 {
+		return &InvalidError{"batches", "is empty; at least one batch is needed"}
+	}
+	if a.Idempotency != nil {
+		if err := validName("idempotency.scope", a.Idempotency.Scope, 4*maxName); err != nil {
+			return err
+		}
+	}
+	for i := range a.Batches {
+		b := &a.Batches[i]
+		path := func(rest string) string { return fmt.Sprintf("batches[%d].%s", i, rest) }
+		if err := validName(path("log"), string(b.Log), maxName); err != nil {
+			return err
+		}
+		if b.Fork != nil {
+			if err := validName(path("fork.from"), string(b.Fork.From), maxName); err != nil {
+				return err
+			}
+			if b.Fork.From == b.Log {
+				return &InvalidError{path("fork.from"), "is the log itself; a log continues another one"}
+			}
+		}
+		if b.Stream != "" || len(b.Events) > 0 || b.Fork == nil && !b.Close {
+			if err := validName(path("stream"), b.Stream, maxName); err != nil {
+				return err
+			}
+		}
+		for j := range b.Events {
+			if err := validEvent(&b.Events[j]); err != nil {
+				return &InvalidError{path(fmt.Sprintf("events[%d].%s", j, err.Path)), err.Reason}
+			}
+		}
+	}
+	return nil
+}
+
+func validEvent(e *Event) *InvalidError {
+	if err := validName("type", e.Type, maxName); err != nil {
+		return err.(*InvalidError)
+	}
+	if e.Schema < 0 || e.Schema > 1<<30 {
+		return &InvalidError{"schema", "must be a version from 1 on"}
+	}
+	if !utf8.Valid(e.Data) || !json.Valid(e.Data) {
+		return &InvalidError{"data", "must be valid JSON in UTF-8"}
+	}
+	for k := range e.Attachments {
+		if err := validName(fmt.Sprintf("attachments[%d].name", k), e.Attachments[k].Name, maxName); err != nil {
+			return err.(*InvalidError)
+		}
+		for m := range k {
+			if e.Attachments[m].Name == e.Attachments[k].Name {
+				return &InvalidError{fmt.Sprintf("attachments[%d].name", k), "is used twice in one event"}
+			}
+		}
+	}
+	return nil
+}
+
+func validName(path, s string, limit int) error {
+	switch {
+	case s == "":
+		return &InvalidError{path, "is missing"}
+	case len(s) > limit:
+		return &InvalidError{path, fmt.Sprintf("has %d bytes; at most %d are allowed", len(s), limit)}
+	case !utf8.ValidString(s):
+		return &InvalidError{path, "must be UTF-8"}
+	}
+	for i := range len(s) {
+		if s[i] == 0 {
+			return &InvalidError{path, "must not contain a NUL byte"}
+		}
+	}
+	return nil
+}
