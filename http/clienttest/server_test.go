@@ -1,0 +1,147 @@
+package clienttest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a running varve on a directory of its own.
+type server struct {
+	address      string // http://127.0.0.1:port
+	organization string
+	email        string
+	key          string
+}
+
+// boot initializes a directory with the real binary and serves it until the
+// test ends. The server's log is shown when the test fails.
+func boot(t *testing.T) server {
+	t.Helper()
+	binary, data := build(t), filepath.Join(t.TempDir(), "data")
+	s := server{email: "owner@example.org"}
+
+	initialize := exec.Command(binary, "init", "--data", data, "--organization", "Client Suite", "--email", s.email, "--json")
+	var complaints bytes.Buffer
+	initialize.Stderr = &complaints
+	printed, err := initialize.Output()
+	if err != nil {
+		t.Fatalf("varve init: %v\n%s", err, complaints.String())
+	}
+	var made struct {
+		OrganizationID string `json:"organization_id"`
+		UserEmail      string `json:"user_email"`
+		APIKey         string `json:"api_key"`
+	}
+	if err := json.Unmarshal(printed, &made); err != nil {
+		t.Fatalf("varve init --json printed %q: %v", printed, err)
+	}
+	if made.OrganizationID == "" || made.APIKey == "" || made.UserEmail != s.email {
+		t.Fatalf("varve init --json left something out: organization_id %q, user_email %q, api_key given: %t", made.OrganizationID, made.UserEmail, made.APIKey != "")
+	}
+	s.organization, s.key = made.OrganizationID, made.APIKey
+
+	listen := freeAddress(t)
+	s.address = "http://" + listen
+	serve(t, binary, data, listen)
+	return s
+}
+
+// build gives the binary under test: that of VARVE_BINARY, or one built now.
+func build(t *testing.T) string {
+	t.Helper()
+	if given := os.Getenv("VARVE_BINARY"); given != "" {
+		if _, err := os.Stat(given); err != nil {
+			t.Fatalf("VARVE_BINARY: %v", err)
+		}
+		return given
+	}
+	binary := filepath.Join(t.TempDir(), "varve")
+	if out, err := exec.Command("go", "build", "-o", binary, "varve/cmd/varve").CombinedOutput(); err != nil {
+		t.Fatalf("go build varve/cmd/varve: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// serve starts the server, waits until it is ready, and stops it at the end:
+// it must then end by itself, with status 0.
+func serve(t *testing.T, binary, data, listen string) {
+	t.Helper()
+	var log bytes.Buffer
+	command := exec.Command(binary, "serve", "--data", data, "--listen", listen)
+	command.Stdout, command.Stderr = &log, &log
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	t.Cleanup(func() {
+		_ = command.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("varve serve ended badly after SIGTERM: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			_ = command.Process.Kill()
+			<-ended
+			t.Error("varve serve did not end within 20 s of SIGTERM")
+		}
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", tail(log.Bytes(), 8000))
+		}
+	})
+	deadline := time.After(30 * time.Second)
+	for !healthy(t.Context(), "http://"+listen+"/v1/health") {
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("varve serve ended before it was ready: %v\n%s", err, log.String())
+		case <-deadline:
+			t.Fatal("varve serve was not ready after 30 s")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func healthy(ctx context.Context, url string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
+}
+
+// freeAddress is a port that was free a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// tail is the end of a log.
+func tail(log []byte, n int) []byte {
+	if len(log) <= n {
+		return log
+	}
+	return log[len(log)-n:]
+}
