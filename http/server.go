@@ -27,7 +27,6 @@ type Deps struct {
 	Commands      *commands.Handler
 	Organizations *fold.Cache[domain.Organization]
 	Configs       *fold.Cache[domain.Config]
-	Reads
 
 	// LookupKey lists the keys with a public prefix (commands.PublicPrefix),
 	// the previous prefixes of rotated keys included. It must know a key as
