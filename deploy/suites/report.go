@@ -26,6 +26,7 @@ type report struct {
 	skipped []suite                  // in the order in which they were skipped
 	reason  map[suite]string         // of those
 	lines   map[string]*bytes.Buffer // a package's own output
+	reports []string                 // lines that tests wrote for the end of the run
 	ran     int                      // tests that passed or failed
 }
 
@@ -86,6 +87,7 @@ func (r *report) take(e event, out io.Writer) {
 			r.reason[key] = skipReason(r.output[key])
 		} else {
 			r.ran++
+			r.reports = append(r.reports, reports(r.output[key])...)
 		}
 		if e.Action == "fail" && r.output[key] != nil {
 			out.Write(r.output[key].Bytes()) //nolint:errcheck // printing
@@ -154,6 +156,23 @@ func skipReason(buffer *bytes.Buffer) string {
 	return strings.Join(kept, " ")
 }
 
+// reports are the lines that a test logged with "report: " at their beginning,
+// to be seen also when it passes.
+func reports(buffer *bytes.Buffer) []string {
+	var found []string
+	if buffer == nil {
+		return nil
+	}
+	for line := range strings.SplitSeq(buffer.String(), "\n") {
+		if _, text, isReport := strings.Cut(line, ".go:"); isReport {
+			if _, text, isReport = strings.Cut(text, ": report: "); isReport {
+				found = append(found, text)
+			}
+		}
+	}
+	return found
+}
+
 // problems names required suites that did not run and pass, and in a strict run
 // every skipped test.
 func (r *report) problems(required []suite, strict bool) []string {
@@ -183,6 +202,9 @@ func (r *report) print(out io.Writer, problems []string) {
 		for _, key := range r.skipped {
 			fmt.Fprintf(out, "skipped: %s %s: %s\n", key.pkg, key.test, r.reason[key])
 		}
+	}
+	for _, line := range r.reports {
+		fmt.Fprintln(out, line)
 	}
 	fmt.Fprintf(out, "%d tests ran, %d skipped\n", r.ran, len(r.skipped))
 	for _, problem := range problems {

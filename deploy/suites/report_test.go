@@ -10,6 +10,7 @@ import (
 
 const events = `{"Action":"run","Package":"varve/a","Test":"TestGood"}
 {"Action":"output","Package":"varve/a","Test":"TestGood","Output":"chatter\n"}
+{"Action":"output","Package":"varve/a","Test":"TestGood","Output":"    a_test.go:7: report: 12 things checked\n"}
 {"Action":"pass","Package":"varve/a","Test":"TestGood"}
 {"Action":"output","Package":"varve/a","Test":"TestServer","Output":"=== RUN   TestServer\n"}
 {"Action":"output","Package":"varve/a","Test":"TestServer","Output":"    a_test.go:9: set VARVE_X\n"}
@@ -29,7 +30,7 @@ func TestReport(t *testing.T) {
 		want       []string
 		never      string
 	}{
-		{name: "a skip is told", exit: "0", status: 0, want: []string{"ok  \tvarve/a\t0.01s", "skipped: varve/a TestServer: a_test.go:9: set VARVE_X", "1 tests ran, 1 skipped"}, never: "chatter"},
+		{name: "a skip is told", exit: "0", status: 0, want: []string{"ok  \tvarve/a\t0.01s", "skipped: varve/a TestServer: a_test.go:9: set VARVE_X", "1 tests ran, 1 skipped", "\n12 things checked"}, never: "chatter"},
 		{name: "a skip fails a strict run", strict: true, exit: "0", status: 1, want: []string{"FAIL\tvarve/a TestServer was skipped"}},
 		{name: "a named suite that ran", list: "varve/a TestGood # proves a\n", exit: "0", status: 0},
 		{name: "a named suite that was skipped", list: "varve/a TestServer\n", exit: "0", status: 1, want: []string{"FAIL\tvarve/a TestServer was skipped"}},

@@ -77,7 +77,7 @@ def invalid(s):
         "ValidationError",
         "CollectionDocumentsApi.list_documents",
         s.collection_id,
-        list_documents_request={"filters": {"AND": [None]}},
+        list_documents_request={"filters": {"AND": [{"field": "topic", "operator": "eq", "value": "heat"}]}},
     )
     s.typed.refused(
         422,
