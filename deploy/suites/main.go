@@ -31,7 +31,7 @@ func main() {
 // the command's own if that is not 0, else 1 where a suite is missing.
 func run(out io.Writer, listPath string, command []string, strict bool) (int, error) {
 	if len(command) == 0 {
-		return 0, fmt.Errorf("nothing to run: give the command after --, for example: suites -- go test -json ./...")
+		return 0, fmt.Errorf("nothing to run: give the command after --, as in: suites -- go test -json PACKAGES")
 	}
 	var required []suite
 	if listPath != "" {
@@ -53,19 +53,19 @@ func run(out io.Writer, listPath string, command []string, strict bool) (int, er
 		return 0, fmt.Errorf("start %s: %w", command[0], err)
 	}
 	report, readErr := follow(pipe, out)
-	waitErr := cmd.Wait()
+	status := 0
+	if cmd.Wait() != nil { // a test failed, or the command could not go on: it said why itself
+		status = max(cmd.ProcessState.ExitCode(), 1)
+	}
 	if readErr != nil {
 		return 0, readErr
 	}
 	problems := report.problems(required, strict)
 	report.print(out, problems)
-	switch {
-	case waitErr != nil:
-		return max(cmd.ProcessState.ExitCode(), 1), nil
-	case len(problems) > 0:
-		return 1, nil
+	if status == 0 && len(problems) > 0 {
+		status = 1
 	}
-	return 0, nil
+	return status, nil
 }
 
 // suite is one line of the list: a test that must have run and passed.

@@ -48,7 +48,7 @@ func follow(in io.Reader, out io.Writer) (*report, error) {
 				r.take(e, out)
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // ReadBytes gives it bare
+		if err == io.EOF {
 			return r, nil
 		}
 		if err != nil {
