@@ -1,0 +1,234 @@
+package embedded
+
+import (
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"varve/domain"
+	"varve/projections/vector"
+)
+
+var serials atomic.Uint64
+
+// head takes a log's new rows until they become a segment. Everything in it is
+// only appended to, so that a snapshot is a length.
+type head struct {
+	name    uint64
+	bytes   int64
+	skipped uint64 // records and features that could not be decoded
+
+	mu     sync.RWMutex
+	all    []*headRow
+	byID   map[string][]uint32
+	vecs   map[string][]*headDense
+	sparse map[string]*headSparse
+}
+
+type headRow struct {
+	id, collection string
+	from, feed     uint64
+	to             atomic.Uint64
+	fields         map[string]any
+}
+
+type headDense struct {
+	dims    int
+	of      []uint32
+	vectors []float32
+	norms   []float64
+}
+
+type headSparse struct {
+	has     []bool   // by row
+	lengths []uint32 // by row
+	lists   map[string][]posting
+}
+
+type posting struct{ row, count uint32 }
+
+func newHead() *head {
+	return &head{name: serials.Add(1), byID: map[string][]uint32{}, vecs: map[string][]*headDense{}, sparse: map[string]*headSparse{}}
+}
+
+func (h *head) add(row *headRow, features []domain.Feature) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := uint32(len(h.all))
+	h.all = append(h.all, row)
+	h.byID[row.id] = append(h.byID[row.id], n)
+	h.bytes += 512
+	for _, f := range features {
+		if f.Dense != nil {
+			h.addDense(n, f)
+		} else {
+			h.addSparse(n, f)
+		}
+	}
+}
+
+func (h *head) addDense(row uint32, f domain.Feature) {
+	var b *headDense
+	for _, c := range h.vecs[f.URI] {
+		if c.dims == len(f.Dense) {
+			b = c
+		}
+	}
+	if b == nil {
+		b = &headDense{dims: len(f.Dense)}
+		h.vecs[f.URI] = append(h.vecs[f.URI], b)
+	}
+	b.of = append(b.of, row)
+	b.vectors = append(b.vectors, f.Dense...)
+	b.norms = append(b.norms, vector.Norm(f.Dense))
+	h.bytes += int64(4*len(f.Dense) + 16)
+}
+
+func (h *head) addSparse(row uint32, f domain.Feature) {
+	s := h.sparse[f.URI]
+	if s == nil {
+		s = &headSparse{lists: map[string][]posting{}}
+		h.sparse[f.URI] = s
+	}
+	for uint32(len(s.has)) < row {
+		s.has, s.lengths = append(s.has, false), append(s.lengths, 0)
+	}
+	s.has, s.lengths = append(s.has, true), append(s.lengths, f.Length)
+	for _, t := range f.Terms {
+		s.lists[t.Term] = append(s.lists[t.Term], posting{row, t.Count})
+	}
+	h.bytes += int64(24 * len(f.Terms))
+}
+
+// end ends the row of a document that holds.
+func (h *head) end(id string, position uint64) bool {
+	rows := h.byID[id]
+	if len(rows) == 0 {
+		return false
+	}
+	return h.all[rows[len(rows)-1]].to.CompareAndSwap(forever, position)
+}
+
+func (h *head) snapshot() *headView {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return &headView{head: h, all: h.all[:len(h.all):len(h.all)]}
+}
+
+// headView is the head as far as it was filled.
+type headView struct {
+	head *head
+	all  []*headRow
+}
+
+func (v *headView) serial() uint64               { return v.head.name }
+func (v *headView) rows() int                    { return len(v.all) }
+func (v *headView) id(row uint32) string         { return v.all[row].id }
+func (v *headView) collection(row uint32) string { return v.all[row].collection }
+func (v *headView) span(row uint32) (from, to uint64) {
+	return v.all[row].from, v.all[row].to.Load()
+}
+func (v *headView) fields(row uint32) map[string]any { return v.all[row].fields }
+
+func (v *headView) find(id string, position uint64) (uint32, bool) {
+	v.head.mu.RLock()
+	rows := v.head.byID[id]
+	v.head.mu.RUnlock()
+	for _, row := range rows {
+		if int(row) >= len(v.all) {
+			break
+		}
+		if from, to := v.span(row); from <= position && position < to {
+			return row, true
+		}
+	}
+	return 0, false
+}
+
+func (v *headView) valid(collections map[string]bool, position uint64) *roaring.Bitmap {
+	rows := make([]uint32, 0, len(v.all))
+	for i, r := range v.all {
+		if r.from <= position && position < r.to.Load() && (collections == nil || collections[r.collection]) {
+			rows = append(rows, uint32(i))
+		}
+	}
+	return roaring.BitmapOf(rows...)
+}
+
+func (v *headView) matching(c *domain.Condition) (*roaring.Bitmap, bool) { return nil, false }
+
+func (v *headView) after(rows *roaring.Bitmap, id string, n int) []uint32 {
+	var list []uint32
+	for it := rows.Iterator(); it.HasNext(); {
+		if row := it.Next(); v.all[row].id > id {
+			list = append(list, row)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return v.all[list[i]].id < v.all[list[j]].id })
+	return list[:min(n, len(list))]
+}
+
+func (v *headView) endCollection(id string, position uint64) {
+	for _, r := range v.all {
+		if r.collection == id {
+			r.to.CompareAndSwap(forever, position)
+		}
+	}
+}
+
+func (v *headView) dense(uri string) []denseBlock {
+	v.head.mu.RLock()
+	defer v.head.mu.RUnlock()
+	blocks := make([]denseBlock, 0, 1)
+	for _, b := range v.head.vecs[uri] {
+		n := sort.Search(len(b.of), func(i int) bool { return int(b.of[i]) >= len(v.all) })
+		if n > 0 {
+			blocks = append(blocks, denseBlock{dims: b.dims, of: b.of[:n], n: n, vectors: b.vectors[:n*b.dims], norms: b.norms[:n]})
+		}
+	}
+	return blocks
+}
+
+func (v *headView) sparse(uri string) sparseBlock {
+	v.head.mu.RLock()
+	defer v.head.mu.RUnlock()
+	s := v.head.sparse[uri]
+	if s == nil {
+		return nil
+	}
+	n := min(len(s.has), len(v.all))
+	return &headSparseView{view: v, block: s, has: s.has[:n], lengths: s.lengths[:n]}
+}
+
+type headSparseView struct {
+	view    *headView
+	block   *headSparse
+	has     []bool
+	lengths []uint32
+}
+
+func (s *headSparseView) statistics(rows *roaring.Bitmap) (documents, length uint64) {
+	for it := rows.Iterator(); it.HasNext(); {
+		if row := int(it.Next()); row < len(s.has) && s.has[row] {
+			documents++
+			length += uint64(s.lengths[row])
+		}
+	}
+	return documents, length
+}
+
+func (s *headSparseView) length(row uint32) uint32 { return s.lengths[row] }
+
+func (s *headSparseView) postings(term string, yield func(row, count uint32)) {
+	s.view.head.mu.RLock()
+	list := s.block.lists[term]
+	s.view.head.mu.RUnlock()
+	for _, p := range list {
+		if int(p.row) >= len(s.has) {
+			break
+		}
+		yield(p.row, p.count)
+	}
+}

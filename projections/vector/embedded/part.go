@@ -1,0 +1,65 @@
+package embedded
+
+import (
+	"math"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"varve/domain"
+)
+
+// forever is the end of a row that holds until something ends it.
+const forever = math.MaxUint64
+
+// part is a piece of a log's index: a segment, or the head as it was when a view
+// was made. Rows are document versions, numbered from 0. All methods are safe
+// for concurrent use; what they say of a position that was applied never changes.
+type part interface {
+	serial() uint64 // names the part in the cache
+	rows() int
+	id(row uint32) string
+	collection(row uint32) string
+	span(row uint32) (from, to uint64)
+	// fields is what a filter sees of the row. Not to be changed.
+	fields(row uint32) map[string]any
+	// find gives the row of a document that holds at a position.
+	find(id string, position uint64) (row uint32, ok bool)
+	// valid gives the rows of the collections (nil: all) that hold at a position.
+	valid(collections map[string]bool, position uint64) *roaring.Bitmap
+	// matching gives all rows for which the condition holds; ok is false where
+	// only their fields can tell.
+	matching(c *domain.Condition) (rows *roaring.Bitmap, ok bool)
+	// after gives the first n of the rows whose ids come after the given one, by id.
+	after(rows *roaring.Bitmap, id string, n int) []uint32
+	endCollection(id string, position uint64)
+
+	dense(uri string) []denseBlock // one per dimension
+	sparse(uri string) sparseBlock // nil where no row has the feature
+}
+
+// denseBlock holds one dense feature of the rows of a part that have it.
+type denseBlock struct {
+	dims    int
+	of      []uint32 // the rows, ascending; nil: entry i is row i
+	n       int
+	vectors []float32 // n × dims
+	norms   []float64 // n
+}
+
+func (b *denseBlock) row(entry int) uint32 {
+	if b.of == nil {
+		return uint32(entry)
+	}
+	return b.of[entry]
+}
+
+func (b *denseBlock) vector(entry int) []float32 { return b.vectors[entry*b.dims : (entry+1)*b.dims] }
+
+// sparseBlock holds one sparse feature of the rows of a part that have it.
+type sparseBlock interface {
+	// statistics counts the rows that have the feature, and their lengths.
+	statistics(rows *roaring.Bitmap) (documents, length uint64)
+	length(row uint32) uint32
+	// postings calls yield with the rows that have the term, ascending.
+	postings(term string, yield func(row, count uint32))
+}
