@@ -145,12 +145,7 @@ func (c Config) DownstreamOf(bucket string) []string {
 			}
 		}
 	}
-	ids := make([]string, 0, len(found))
-	for id := range found {
-		ids = append(ids, id)
-	}
-	sort.Strings(ids)
-	return ids
+	return sortedIDs(found)
 }
 
 // SaveCollection decides a collection's creation or change: sources are named
@@ -221,4 +216,53 @@ func (c Config) DeleteCollection(identifier string) (*CollectionDeleted, error) 
 		}
 	}
 	return &CollectionDeleted{CollectionID: k.CollectionID}, nil
+}
+
+// RootBuckets lists the buckets that a collection reads, directly or through
+// other collections.
+func (c Config) RootBuckets(collection string) []string {
+	found, seen := map[string]bool{}, map[string]bool{}
+	var visit func(id string)
+	visit = func(id string) {
+		if seen[id] {
+			return
+		}
+		seen[id] = true
+		for _, b := range c.Collections[id].Source.BucketIDs {
+			if _, ok := c.Buckets[b]; ok {
+				found[b] = true
+			}
+		}
+		for _, source := range c.Collections[id].Source.CollectionIDs {
+			visit(source)
+		}
+	}
+	visit(collection)
+	return sortedIDs(found)
+}
+
+// ReadersOf lists a collection and the enabled collections that read it,
+// directly or through others.
+func (c Config) ReadersOf(collection string) []string {
+	found := map[string]bool{collection: true}
+	for changed := true; changed; {
+		changed = false
+		for id, k := range c.Collections {
+			for _, source := range k.Source.CollectionIDs {
+				if !found[id] && k.Enabled && found[source] {
+					found[id], changed = true, true
+				}
+			}
+		}
+	}
+	return sortedIDs(found)
+}
+
+func sortedIDs(set map[string]bool) []string {
+	ids := make([]string, 0, len(set))
+	for id := range set {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	return ids
 }

@@ -1,0 +1,89 @@
+package commands
+
+import (
+	"context"
+
+	"varve/domain"
+)
+
+// TriggerCollection runs a collection, and those that read it, over objects of
+// the buckets it comes from: all, or those named or matching.
+type TriggerCollection struct {
+	Collection string
+	Buckets    []string // ids or names; none: all that the collection comes from
+	ObjectIDs  []string
+	Filter     *domain.Filter
+}
+
+// TriggerCollection makes and submits one batch a bucket that has objects to run.
+func (h *Handler) TriggerCollection(ctx context.Context, in In, cmd TriggerCollection) ([]domain.BatchState, error) {
+	c, k, err := h.collection(ctx, in, cmd.Collection)
+	if err != nil {
+		return nil, err
+	}
+	if !k.Enabled {
+		return nil, domain.Errorf(domain.CodeConflict, "collection %s is disabled; enable it first", k.Name)
+	}
+	buckets := c.RootBuckets(k.CollectionID)
+	if len(cmd.Buckets) > 0 {
+		from := map[string]bool{}
+		for _, b := range buckets {
+			from[b] = true
+		}
+		buckets = nil
+		for _, identifier := range cmd.Buckets {
+			b, ok := c.Bucket(identifier)
+			if !ok || !from[b.BucketID] {
+				return nil, domain.Invalid("include_buckets", "reference", "%q is not a bucket that collection %s comes from", identifier, k.Name)
+			}
+			buckets = append(buckets, b.BucketID)
+		}
+	}
+	if len(buckets) == 0 {
+		return nil, domain.Errorf(domain.CodeBadRequest, "collection %s does not come from a bucket: there is nothing to run", k.Name)
+	}
+	var batches []domain.BatchState
+	for _, bucket := range buckets {
+		one := in
+		if in.IdempotencyKey != "" {
+			one.Operation += " " + bucket
+		}
+		ids := cmd.ObjectIDs
+		if len(ids) > 0 && len(buckets) > 1 {
+			if ids, err = h.objectsIn(ctx, in, bucket, ids); err != nil {
+				return batches, err
+			}
+			if len(ids) == 0 {
+				continue
+			}
+		}
+		b, err := h.CreateBatch(ctx, one, bucket, CreateBatch{ObjectIDs: ids, Filter: cmd.Filter, All: len(ids) == 0, CollectionIDs: c.ReadersOf(k.CollectionID), Name: "trigger " + k.Name})
+		if err != nil {
+			return batches, err
+		}
+		if len(b.ObjectIDs) == 0 {
+			batches = append(batches, b)
+			continue
+		}
+		one.Operation += " submit"
+		if b, err = h.SubmitBatch(ctx, one, b.BatchID); err != nil {
+			return batches, err
+		}
+		batches = append(batches, b)
+	}
+	return batches, nil
+}
+
+func (h *Handler) objectsIn(ctx context.Context, in In, bucket string, ids []string) ([]string, error) {
+	var own []string
+	for _, id := range ids {
+		s, _, err := state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(id))
+		if err != nil {
+			return nil, err
+		}
+		if s.Exists && s.BucketID == bucket {
+			own = append(own, id)
+		}
+	}
+	return own, nil
+}

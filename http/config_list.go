@@ -1,0 +1,112 @@
+package http
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"varve/domain"
+)
+
+// listBody is the body of lists of configuration resources.
+type listBody struct {
+	PageBody
+	Search        string          `json:"search"`
+	Filters       json.RawMessage `json:"filters"`
+	Sort          *sortWire       `json:"sort"`
+	Sorts         []sortWire      `json:"sorts"`
+	CaseSensitive bool            `json:"case_sensitive"`
+	IncludeSystem bool            `json:"include_system"`
+}
+
+type sortWire struct {
+	Field     string `json:"field"`
+	Direction string `json:"direction" validate:"omitempty,oneof=asc desc"`
+}
+
+// configList filters, sorts and pages resources of a configuration, which are
+// in memory. Each is matched as its wire form shows it; the order is by the
+// given sort, then by id.
+func configList[V, W any](r *Request[listBody], all map[string]V, out func(V) W) (*listAnswer[W], []W, error) {
+	p, err := r.Page()
+	if err != nil {
+		return nil, nil, err
+	}
+	search := strings.ToLower(r.Body.Search)
+	if q, ok := r.queryOne("search"); ok {
+		search = strings.ToLower(q)
+	}
+	filter, err := domain.ParseLiteralFilter("filters", orAbsent(r.Body.Filters))
+	if err != nil {
+		return nil, nil, err
+	}
+	sorts := r.Body.Sorts
+	if r.Body.Sort != nil {
+		sorts = append([]sortWire{*r.Body.Sort}, sorts...)
+	}
+	type row struct {
+		id     string
+		wire   W
+		fields map[string]any
+	}
+	var rows []row
+	for id, v := range all {
+		w := out(v)
+		raw, err := json.Marshal(w)
+		if err != nil {
+			return nil, nil, err
+		}
+		if search != "" && !strings.Contains(strings.ToLower(string(raw)), search) {
+			continue
+		}
+		decoded, err := domain.DecodeValue(raw)
+		if err != nil {
+			return nil, nil, err
+		}
+		fields, _ := decoded.(map[string]any)
+		if filter != nil && !filter.Match(fields) {
+			continue
+		}
+		rows = append(rows, row{id, w, fields})
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		for _, by := range sorts {
+			x, okx := domain.Lookup(a.fields, by.Field)
+			y, oky := domain.Lookup(b.fields, by.Field)
+			c := 0
+			switch {
+			case okx && oky:
+				c, _ = domain.CompareValues(x, y)
+			case okx != oky:
+				if okx {
+					return -1
+				}
+				return 1
+			}
+			if by.Direction == "desc" {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return cmp.Compare(a.id, b.id)
+	})
+	matching := make([]W, len(rows))
+	for i, row := range rows {
+		matching[i] = row.wire
+	}
+	from := min(p.Offset, len(rows))
+	if p.Cursor != "" {
+		from = slices.IndexFunc(rows, func(row row) bool { return row.id == p.Cursor }) + 1
+		if from == 0 { // what it named is gone: go on behind its place in the order of ids
+			from, _ = slices.BinarySearchFunc(rows, p.Cursor, func(row row, id string) int { return cmp.Compare(row.id, id) })
+		}
+	}
+	to, next := min(from+p.Limit, len(rows)), ""
+	if to < len(rows) {
+		next = rows[to-1].id
+	}
+	return listed(p, matching[from:to], next, len(rows)), matching, nil
+}
