@@ -214,3 +214,18 @@ func (s *store) blob(ctx context.Context, p *packed) ([]byte, error) {
 	}
 	return s.opts.Blobs.Get(ctx, p.ref)
 }
+
+// EngineBlob is for engines that truncate: whether a row's attachments lie in
+// one of the engine's own blobs, under which reference, and which feed positions
+// the append had whose records share it.
+func EngineBlob(r *Row) (ref string, first, last uint64, ok bool) {
+	if len(r.Packed) == 0 || r.Packed[0] != inEngine {
+		return "", 0, 0, false
+	}
+	p, err := parsePacked(r.Packed)
+	if err != nil {
+		return "", 0, 0, false
+	}
+	first = r.Feed - uint64(p.index)
+	return p.ref, first, first + uint64(p.count) - 1, true
+}

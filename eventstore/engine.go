@@ -114,7 +114,7 @@ type Row struct {
 // Commit is one group of appends of a shard.
 type Commit struct {
 	Shard       int
-	Old, New    Head
+	Old, New    Head      // First of New is to be written only where it differs from that of Old
 	Logs        []LogInfo // made now; Position, Hash and Time are those of the fork
 	Closed      []int64   // keys of logs closed now
 	Streams     []NewStream

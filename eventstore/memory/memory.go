@@ -135,7 +135,12 @@ func (e *Engine) Commit(_ context.Context, c *eventstore.Commit) error {
 	if !c.ScopesUntil.IsZero() {
 		maps.DeleteFunc(e.scopes, func(_ string, s eventstore.Scope) bool { return s.Time.Before(c.ScopesUntil) })
 	}
+	first := sh.head.First
+	if c.New.First != c.Old.First { // an import that begins later
+		first = c.New.First
+	}
 	sh.head = c.New
+	sh.head.First = first
 	for _, fn := range e.watches {
 		fn(c.Shard, c.New.Feed)
 	}
@@ -203,6 +208,11 @@ func (e *Engine) Truncate(_ context.Context, shard int, upTo uint64) error {
 			n++
 		}
 		return slices.Clone(rows[n:])
+	}
+	for _, r := range sh.rows {
+		if ref, _, last, ok := eventstore.EngineBlob(r); ok && last <= upTo {
+			delete(e.blobs, ref)
+		}
 	}
 	sh.rows = below(sh.rows)
 	for _, name := range sh.logs {
