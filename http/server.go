@@ -66,7 +66,9 @@ type Server struct {
 	echo    *echo.Echo
 	routes  map[string]registered // "GET /v1/buckets/{}" → route
 	limiter *limiter
-	stopped atomic.Bool
+	// contract gives the OpenAPI document with what this server serves.
+	contract func() ([]byte, error)
+	stopped  atomic.Bool
 }
 
 // nouns are the functions that register routes, by noun. Each noun's file adds
@@ -94,7 +96,7 @@ func New(deps Deps) *Server {
 		deps.Limits.Body = 16 << 20
 	}
 	s := &Server{Deps: deps, routes: map[string]registered{}, limiter: newLimiter(deps.Now)}
-	s.echo = s.newEcho()
+	s.echo, s.contract = s.newEcho(), s.makeContract()
 	names := make([]string, 0, len(nouns))
 	for n := range nouns {
 		names = append(names, n)
