@@ -3,7 +3,12 @@ package projections
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"varve/eventstore"
@@ -14,9 +19,12 @@ import (
 // vector index. It keeps its own place and is given every record of the shards
 // from the place it names.
 type Index interface {
-	// Apply folds a page; it is called with pages in feed order, one at a time per shard.
+	// Apply folds a page; it is called with pages in feed order, one at a time per
+	// shard. A page that gave an error comes again, in parts: what of it was
+	// folded already must do no harm.
 	Apply(ctx context.Context, shard int, page []eventstore.Record) error
-	// Applied is the feed position up to which records are searchable.
+	// Applied is the feed position up to which records are folded. It is asked
+	// when following begins.
 	Applied(shard int) uint64
 }
 
@@ -26,48 +34,277 @@ type Options struct {
 	Lease  follow.Lease
 	// PinWait is how long Pin waits; 0 means 2 s.
 	PinWait time.Duration
+	// Now is the clock by which lag is measured; nil: time.Now.
+	Now func() time.Time
 }
 
-// ModelStatus is where one model is on one shard.
-type ModelStatus struct {
-	Model      string
-	Shard      int
-	Applied    uint64 // feed position
-	Head       uint64
-	Lag        uint64  // events
-	LagSeconds float64 // age of the oldest event that is not applied
-	Parked     []follow.Parked
-	Err        string // why it stands still; empty where it runs
-}
+// Runner runs the projections and indexes of one store: it keeps one SQLite
+// file per projection and version in a directory, follows every shard and tells
+// where each model is. Add and AddIndex come before Start; everything else is
+// safe for concurrent use.
+type Runner struct {
+	store  eventstore.Follower
+	dir    string
+	o      Options
+	models []*model
 
-// Runner runs the projections of one store.
-type Runner struct{}
-
-var errNotYet = errors.New("not built yet")
-
-func (r *Runner) pin(ctx context.Context, log eventstore.LogID, models []string) (Pin, error) {
-	return Pin{}, errNotYet
+	mu      sync.Mutex // starting, stopping and rebuilding
+	started bool
+	running sync.WaitGroup
+	stop    context.CancelFunc
+	ctx     context.Context
 }
 
 // NewRunner makes a runner that keeps one file per projection and version under dir.
-func NewRunner(store eventstore.Follower, dir string, o Options) *Runner { return &Runner{} }
-
-// Add adds projections, before Start.
-func (r *Runner) Add(ps ...Projection) {}
-
-// AddIndex adds an index under a name, before Start.
-func (r *Runner) AddIndex(name string, ix Index) {}
-
-// Start opens the files and follows every shard until Stop.
-func (r *Runner) Start(ctx context.Context) error { return errNotYet }
-
-// Stop ends following after the page that is being applied, and closes the files.
-func (r *Runner) Stop() error { return nil }
-
-// Rebuild builds a projection anew beside the one that serves, and then lets it take over.
-func (r *Runner) Rebuild(ctx context.Context, name string, progress func(done, total uint64, rate float64)) error {
-	return errNotYet
+func NewRunner(store eventstore.Follower, dir string, o Options) *Runner {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Lease == nil {
+		o.Lease = &follow.Process{}
+	}
+	if o.PinWait == 0 {
+		o.PinWait = 2 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Runner{store: store, dir: dir, o: o}
 }
 
-// Status tells where every model is, by model and shard.
-func (r *Runner) Status() []ModelStatus { return nil }
+// Add adds projections, before Start. Two of one name panic.
+func (r *Runner) Add(ps ...Projection) {
+	for _, p := range ps {
+		m := r.add(p.Name())
+		m.p = p
+		if b, ok := p.(interface{ bind(*model) }); ok {
+			b.bind(m)
+		}
+	}
+}
+
+// AddIndex adds an index under a name, before Start.
+func (r *Runner) AddIndex(name string, ix Index) { r.add(name).ix = ix }
+
+func (r *Runner) add(name string) *model {
+	if _, err := r.model(name); err == nil {
+		panic("two models are called " + name)
+	}
+	m := &model{name: name}
+	r.models = append(r.models, m)
+	return m
+}
+
+func (r *Runner) model(name string) (*model, error) {
+	for _, m := range r.models {
+		if m.name == name {
+			return m, nil
+		}
+	}
+	names := make([]string, len(r.models))
+	for i, m := range r.models {
+		names[i] = m.name
+	}
+	return nil, fmt.Errorf("no model is called %q: there are %s", name, strings.Join(names, ", "))
+}
+
+// path is where a projection's file lies.
+func (r *Runner) path(p Projection) string {
+	return filepath.Join(r.dir, fmt.Sprintf("%s.v%d.db", p.Name(), p.Version()))
+}
+
+// Start opens the files and follows every shard until Stop. A projection whose
+// file is new is filled first, in the background. A checkpoint that names another
+// record than the store holds is refused (*follow.CheckpointError): then nothing runs.
+func (r *Runner) Start(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started {
+		return errors.New("the runner was started before")
+	}
+	var errs []error
+	for _, m := range r.models {
+		if err := r.open(ctx, m); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		for _, m := range r.models {
+			errs = append(errs, m.close())
+		}
+		return errors.Join(errs...)
+	}
+	r.started = true
+	r.ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
+	for _, m := range r.models {
+		r.run(m)
+	}
+	return nil
+}
+
+// open opens a model's file, drops those of other versions, and compares its places with the store.
+func (r *Runner) open(ctx context.Context, m *model) error {
+	if m.p == nil {
+		return nil
+	}
+	path := r.path(m.p)
+	if err := r.adopt(ctx, m.p, path); err != nil {
+		return err
+	}
+	f, err := openFile(ctx, path, m.p)
+	if err != nil {
+		return err
+	}
+	m.file = f
+	for shard := range r.store.Shards() {
+		c, err := f.checkpoint(ctx, shard)
+		if err == nil {
+			err = follow.Check(ctx, r.store, m.name, shard, c)
+		}
+		if err != nil {
+			return fmt.Errorf("open %s: %w", m.name, err)
+		}
+	}
+	filled, err := f.state(ctx, "filled")
+	if err != nil {
+		return fmt.Errorf("open %s: %w", m.name, err)
+	}
+	m.filled = filled != ""
+	if !m.filled && r.empty(ctx) {
+		if err := f.finish(ctx, m.p); err != nil {
+			return err
+		}
+		m.filled = true
+	}
+	return r.dropOthers(m.p)
+}
+
+// empty says whether the store has no records.
+func (r *Runner) empty(ctx context.Context) bool {
+	for shard := range r.store.Shards() {
+		if head, err := r.store.Head(ctx, shard); err != nil || head > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// dropOthers unlinks the files of other versions of a projection.
+func (r *Runner) dropOthers(p Projection) error {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return fmt.Errorf("list projections: %w", err)
+	}
+	for _, e := range entries {
+		var version int
+		name, ok := strings.CutPrefix(e.Name(), p.Name()+".v")
+		if !ok {
+			continue
+		}
+		if n, err := fmt.Sscanf(name, "%d.db", &version); n != 1 || err != nil || version == p.Version() || e.Name() != fmt.Sprintf("%s.v%d.db", p.Name(), version) {
+			continue
+		}
+		if err := removeFile(filepath.Join(r.dir, e.Name())); err != nil {
+			return fmt.Errorf("drop old version of %s: %w", p.Name(), err)
+		}
+	}
+	return nil
+}
+
+// run starts following for a model: first it is filled, if it is new.
+func (r *Runner) run(m *model) {
+	if m.p != nil && m.file == nil {
+		m.fail(fmt.Errorf("%s has no file: its exchange was interrupted; start again", m.name))
+		return
+	}
+	ctx, stop := context.WithCancel(r.ctx)
+	fs := make([]*follow.Follower, r.store.Shards())
+	for shard := range fs {
+		fs[shard] = r.follower(m, shard)
+	}
+	m.begin(fs, stop)
+	r.running.Go(func() {
+		defer m.ended()
+		if !m.filled {
+			err := r.fill(ctx, m.p, m.file, m.progress)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil { // followers find the event that is to blame, or say again what is wrong
+				r.o.Logger.Error("filling a new read model ended early", "model", m.name, "error", err)
+			}
+			if err := m.file.finish(ctx, m.p); err != nil {
+				m.fail(err)
+				return
+			}
+			m.filled = true
+		}
+		var wg sync.WaitGroup
+		for _, f := range fs {
+			wg.Go(func() {
+				if err := f.Run(ctx); err != nil {
+					m.fail(err)
+					r.o.Logger.Error("a read model stands still", "model", m.name, "shard", f.Shard, "error", err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func (r *Runner) follower(m *model, shard int) *follow.Follower {
+	f := &follow.Follower{Store: r.store, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now}
+	if m.p != nil {
+		f.Consumer, f.Types = &sqlConsumer{f: m.file, p: m.p}, m.p.Handles()
+	} else {
+		f.Consumer = &indexConsumer{ix: m.ix}
+	}
+	return f
+}
+
+// Stop ends following after the pages that are being applied, and closes the files.
+func (r *Runner) Stop() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.started {
+		return nil
+	}
+	r.started = false
+	r.stop()
+	r.running.Wait()
+	var errs []error
+	for _, m := range r.models {
+		errs = append(errs, m.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Retry applies a parked stream of a model again; an empty stream means a whole log.
+func (r *Runner) Retry(ctx context.Context, name string, shard int, k follow.Key) error {
+	f, err := r.followerOf(name, shard)
+	if err != nil {
+		return err
+	}
+	return f.Retry(ctx, k)
+}
+
+// Skip leaves out, for good, the event that parked a stream of a model, and goes on with what follows it.
+func (r *Runner) Skip(ctx context.Context, name string, shard int, k follow.Key) error {
+	f, err := r.followerOf(name, shard)
+	if err != nil {
+		return err
+	}
+	return f.Skip(ctx, k)
+}
+
+func (r *Runner) followerOf(name string, shard int) (*follow.Follower, error) {
+	m, err := r.model(name)
+	if err != nil {
+		return nil, err
+	}
+	fs := m.followers()
+	if shard < 0 || shard >= len(fs) {
+		return nil, fmt.Errorf("%s follows %d shards: there is no shard %d", name, len(fs), shard)
+	}
+	return fs[shard], nil
+}

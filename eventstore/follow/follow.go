@@ -126,9 +126,9 @@ func (e *CheckpointError) Error() string {
 		e.Name, e.Shard, e.Want.Record, e.Want.Feed, e.Found)
 }
 
-// check compares a checkpoint with the store. A place below a truncated prefix
-// cannot be compared and is accepted.
-func check(ctx context.Context, store eventstore.Follower, name string, shard int, c Checkpoint) error {
+// Check compares a checkpoint with the store. A place below a truncated prefix,
+// and one that names no record, cannot be compared and is accepted.
+func Check(ctx context.Context, store eventstore.Follower, name string, shard int, c Checkpoint) error {
 	if c.Feed == 0 {
 		return nil
 	}
@@ -139,6 +139,9 @@ func check(ctx context.Context, store eventstore.Follower, name string, shard in
 	bad := &CheckpointError{Name: name, Shard: shard, Want: c, Head: head}
 	if c.Feed > head {
 		return bad
+	}
+	if c.Record.IsZero() {
+		return nil
 	}
 	for r, err := range store.Feed(ctx, shard, c.Feed-1, 1) {
 		var cut *eventstore.TruncatedError

@@ -1,0 +1,281 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"varve/eventstore"
+)
+
+// WholeLogStream is the stream of which a poison event parks its whole log:
+// everything else in the log depends on it.
+const WholeLogStream = "config"
+
+// Follower follows one shard for one consumer. Fields are set before Run and
+// not changed; methods are safe for concurrent use.
+type Follower struct {
+	Store    eventstore.Follower
+	Shard    int
+	Name     string // of the consumer: of its lease, and in errors
+	Consumer Consumer
+	Types    []string                       // event types to hand over; none: all
+	Lease    Lease                          // nil: none is needed
+	PageSize int                            // records at most; 0 means 1,000
+	Tries    int                            // how often a poison event is tried alone; 0 means 3
+	Backoff  func(try int) time.Duration    // before try 1, 2, …; nil: 50 ms doubling up to 5 s
+	Logger   *slog.Logger                   // nil: slog.Default
+	Now      func() time.Time               // nil: time.Now
+	Progress func(applied, records int)     // called after each page; may be nil
+	types    map[string]bool                // of Types
+	applied  atomic.Uint64                  // feed position
+	parked   atomic.Pointer[map[Key]Parked] // replaced, never changed
+	failing  atomic.Pointer[error]          // why it does not get on
+	once     sync.Once
+	mu       sync.Mutex
+	moved    chan struct{} // closed and replaced when applied moves
+	commands chan command
+	done     chan struct{} // closed when Run has returned
+}
+
+// command is something done between pages.
+type command struct {
+	do    func(ctx context.Context, s *session) error
+	reply chan error
+}
+
+// session is one run between two loads of the consumer's state.
+type session struct {
+	f      *Follower
+	at     Checkpoint
+	parked map[Key]Parked
+}
+
+func (f *Follower) init() {
+	f.once.Do(func() {
+		f.moved, f.commands, f.done = make(chan struct{}), make(chan command), make(chan struct{})
+		if f.PageSize == 0 {
+			f.PageSize = 1000
+		}
+		if f.Tries == 0 {
+			f.Tries = 3
+		}
+		if f.Backoff == nil {
+			f.Backoff = func(try int) time.Duration { return min(50*time.Millisecond<<min(try-1, 10), 5*time.Second) }
+		}
+		if f.Logger == nil {
+			f.Logger = slog.Default()
+		}
+		if f.Now == nil {
+			f.Now = time.Now
+		}
+		if len(f.Types) > 0 {
+			f.types = make(map[string]bool, len(f.Types))
+			for _, t := range f.Types {
+				f.types[t] = true
+			}
+		}
+	})
+}
+
+// Run follows until the context ends, and then returns nil after the page that
+// is being applied. Other errors are refusals: a *CheckpointError, or a closed
+// store. It is called once.
+func (f *Follower) Run(ctx context.Context) error {
+	f.init()
+	defer close(f.done)
+	if f.Lease != nil {
+		held, release, err := f.Lease.Acquire(ctx, fmt.Sprintf("%s/%d", f.Name, f.Shard))
+		if err != nil {
+			return stopped(ctx, err)
+		}
+		defer release()
+		ctx = held
+	}
+	for try := 1; ; try++ {
+		before := f.applied.Load()
+		err := f.follow(ctx)
+		var refused *CheckpointError
+		if ctx.Err() != nil || errors.As(err, &refused) || errors.Is(err, eventstore.ErrStoreClosed) {
+			return stopped(ctx, err)
+		}
+		if f.applied.Load() != before {
+			try = 1
+		}
+		f.fail(err)
+		f.Logger.Warn("feed follower starts again", "consumer", f.Name, "shard", f.Shard, "error", err)
+		if !f.sleep(ctx, try) {
+			return nil
+		}
+	}
+}
+
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// page is what the reader hands over: records that follow each other in the feed.
+type page struct {
+	records []eventstore.Record
+	err     error
+}
+
+func (f *Follower) follow(ctx context.Context) error {
+	state, err := f.Consumer.Load(ctx, f.Shard)
+	if err != nil {
+		return fmt.Errorf("load checkpoint of %s: %w", f.Name, err)
+	}
+	if err := Check(ctx, f.Store, f.Name, f.Shard, state.Checkpoint); err != nil {
+		return err
+	}
+	s := &session{f: f, at: state.Checkpoint, parked: map[Key]Parked{}}
+	for _, p := range state.Parked {
+		s.parked[p.Key()] = p
+	}
+	f.failing.Store(nil)
+	f.publish(s)
+
+	reading, stop := context.WithCancel(ctx)
+	pages := make(chan page, 1)
+	var reader sync.WaitGroup
+	reader.Go(func() { f.read(reading, s.at.Feed, pages) })
+	defer reader.Wait()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case c := <-f.commands:
+			err := c.do(ctx, s)
+			f.publish(s)
+			c.reply <- err
+			if errors.Is(err, ErrMoved) {
+				return err
+			}
+		case p := <-pages:
+			if p.err != nil {
+				return p.err
+			}
+			if err := s.page(ctx, p.records); err != nil {
+				return err
+			}
+			f.publish(s)
+		}
+	}
+}
+
+// read sends pages of what comes after a position until the context ends. While
+// there is nothing it waits for the store; the next page is read while the last
+// one is applied.
+func (f *Follower) read(ctx context.Context, after uint64, pages chan<- page) {
+	for ctx.Err() == nil {
+		var p page
+		for r, err := range f.Store.Feed(ctx, f.Shard, after, f.PageSize) {
+			if err != nil {
+				p.err = err
+				break
+			}
+			p.records = append(p.records, r)
+		}
+		var cut *eventstore.TruncatedError
+		switch {
+		case errors.As(p.err, &cut) && cut.First > after+1:
+			f.Logger.Warn("feed follower skips what retention removed", "consumer", f.Name, "shard", f.Shard, "after", after, "first", cut.First)
+			after = cut.First - 1
+			continue
+		case len(p.records) > 0:
+			p.err = nil // it comes again, after these
+			after = p.records[len(p.records)-1].Feed
+		case p.err == nil:
+			if p.err = f.Store.Wait(ctx, f.Shard, after); p.err == nil {
+				continue
+			}
+		}
+		if p.err != nil {
+			p.err = fmt.Errorf("read feed of shard %d after %d: %w", f.Shard, after, p.err)
+		}
+		select {
+		case pages <- p:
+		case <-ctx.Done():
+		}
+		if p.err != nil {
+			return
+		}
+	}
+}
+
+// publish lets others see where the session is.
+func (f *Follower) publish(s *session) {
+	if len(s.parked) == 0 {
+		f.parked.Store(nil)
+	} else {
+		parked := maps.Clone(s.parked)
+		f.parked.Store(&parked)
+	}
+	f.mu.Lock()
+	f.applied.Store(s.at.Feed)
+	close(f.moved)
+	f.moved = make(chan struct{})
+	f.mu.Unlock()
+}
+
+func (f *Follower) fail(err error) { f.failing.Store(&err) }
+
+func (f *Follower) sleep(ctx context.Context, try int) bool {
+	t := time.NewTimer(f.Backoff(try))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Applied is the feed position that the consumer has reached; parked streams
+// are missing from it.
+func (f *Follower) Applied() uint64 { return f.applied.Load() }
+
+// Err is why the follower does not get on at the moment, nil where it does.
+func (f *Follower) Err() error {
+	if p := f.failing.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// WaitApplied returns when the consumer has reached a feed position, or with
+// the context's error, or with ErrStopped when the follower has stopped.
+func (f *Follower) WaitApplied(ctx context.Context, feed uint64) error {
+	f.init()
+	for {
+		if f.applied.Load() >= feed {
+			return nil
+		}
+		f.mu.Lock()
+		moved := f.moved
+		reached := f.applied.Load() >= feed
+		f.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-f.done:
+			return ErrStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ErrStopped says that the follower does not run any more.
+var ErrStopped = errors.New("the follower has stopped")

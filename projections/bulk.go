@@ -1,0 +1,83 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// open is valid_to of a row that still holds.
+const open = int64(1<<63 - 1)
+
+// chunks are the numbers of rows that one statement takes: so there are few
+// texts, and one is prepared once per transaction and used for all of a page.
+var chunks = [...]int{64, 16, 4, 1}
+
+// bulk writes many rows with one statement each time. Its texts have ? for the
+// values: SQLite looks numbered ones up one by one, which is quadratic in a
+// statement with a thousand of them.
+type bulk struct {
+	before, after string // around the rows
+	width         int    // values of a row
+}
+
+var bulkTexts sync.Map // bulkText → string
+
+type bulkText struct {
+	bulk
+	rows int
+}
+
+func (b bulk) text(rows int) string {
+	if t, ok := bulkTexts.Load(bulkText{b, rows}); ok {
+		return t.(string)
+	}
+	row := "(?" + strings.Repeat(",?", b.width-1) + ")"
+	t := b.before + row + strings.Repeat(","+row, rows-1) + b.after
+	bulkTexts.Store(bulkText{b, rows}, t)
+	return t
+}
+
+// write executes the statement over rows, given as one flat list of values.
+func (b bulk) write(ctx context.Context, tx *sql.Tx, values []any) error {
+	for _, rows := range chunks {
+		n := rows * b.width
+		if len(values) < n {
+			continue
+		}
+		s, err := tx.PrepareContext(ctx, b.text(rows))
+		if err != nil {
+			return fmt.Errorf("prepare %.40s…: %w", b.before, err)
+		}
+		for len(values) >= n {
+			if _, err := s.ExecContext(ctx, values[:n]...); err != nil {
+				_ = s.Close()
+				return fmt.Errorf("write %.40s…: %w", b.before, err)
+			}
+			values = values[n:]
+		}
+		if err := s.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marks gives "?, ?, …" for a list of n values, padded to a power of two so that
+// texts are few; pad fills the values up by repeating the last.
+func marks(n int) (text string, padded int) {
+	padded = 1
+	for padded < n {
+		padded *= 2
+	}
+	return "?" + strings.Repeat(",?", padded-1), padded
+}
+
+func pad(values []any, padded int) []any {
+	for len(values) < padded {
+		values = append(values, values[len(values)-1])
+	}
+	return values
+}

@@ -1,0 +1,172 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"varve/eventstore"
+	"varve/eventstore/follow"
+)
+
+// readers is how many queries of one model run at the same time.
+const readers = 4
+
+// file is one projection's SQLite file: one connection that writes, and a pool
+// that reads, each read in the snapshot of its own transaction.
+type file struct {
+	path  string
+	write *sql.DB
+	read  *sql.DB
+}
+
+// bookkeeping is what the runner itself keeps in every file, in the same
+// transactions as the projection's rows.
+var bookkeeping = []string{
+	`CREATE TABLE IF NOT EXISTS varve_checkpoint (shard BIGINT NOT NULL PRIMARY KEY, feed BIGINT NOT NULL, record TEXT NOT NULL, hash TEXT NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS varve_parked (shard BIGINT NOT NULL, log TEXT NOT NULL, stream TEXT NOT NULL, version BIGINT NOT NULL,
+		position BIGINT NOT NULL, feed BIGINT NOT NULL, record TEXT NOT NULL, type TEXT NOT NULL, error TEXT NOT NULL, held BIGINT NOT NULL,
+		tries BIGINT NOT NULL, since BIGINT NOT NULL, PRIMARY KEY (shard, log, stream))`,
+	`CREATE TABLE IF NOT EXISTS varve_skipped (shard BIGINT NOT NULL, log TEXT NOT NULL, stream TEXT NOT NULL, version BIGINT NOT NULL,
+		position BIGINT NOT NULL, feed BIGINT NOT NULL, record TEXT NOT NULL, type TEXT NOT NULL, error TEXT NOT NULL, held BIGINT NOT NULL,
+		tries BIGINT NOT NULL, since BIGINT NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS varve_state (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)`,
+}
+
+// openFile opens or makes a projection's file and its tables. Indexes, the
+// statements of the schema that begin with CREATE INDEX or CREATE UNIQUE INDEX,
+// are left to finish, so that a first fill is not slowed by them.
+func openFile(ctx context.Context, path string, p Projection) (*file, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of %s: %w", p.Name(), err)
+	}
+	f := &file{path: path}
+	var err error
+	pragmas := []string{"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "temp_store(MEMORY)"}
+	if f.write, err = sql.Open("sqlite", dsn(path, "immediate", append(pragmas, "cache_size(-16000)", "wal_autocheckpoint(4000)")...)); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f.write.SetMaxOpenConns(1)
+	for _, statement := range append(bookkeeping, p.Schema()...) {
+		if isIndex(statement) {
+			continue
+		}
+		if _, err := f.write.ExecContext(ctx, statement); err != nil {
+			_ = f.close()
+			return nil, fmt.Errorf("make tables of %s in %s: %w", p.Name(), path, err)
+		}
+	}
+	if f.read, err = sql.Open("sqlite", dsn(path, "deferred", append(pragmas, "query_only(1)", "cache_size(-4000)")...)); err != nil {
+		_ = f.close()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f.read.SetMaxOpenConns(readers)
+	f.read.SetMaxIdleConns(readers)
+	return f, nil
+}
+
+func isIndex(statement string) bool {
+	return strings.HasPrefix(statement, "CREATE INDEX") || strings.HasPrefix(statement, "CREATE UNIQUE INDEX")
+}
+
+func dsn(path, lock string, pragmas ...string) string {
+	q := url.Values{"_txlock": {lock}, "_pragma": pragmas}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+}
+
+// close lets go of the file; its write-ahead log is folded into it.
+func (f *file) close() error {
+	var errs []error
+	for _, db := range []*sql.DB{f.read, f.write} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeFile unlinks a SQLite file with what lies beside it.
+func removeFile(path string) error {
+	var errs []error
+	for _, suffix := range []string{"-wal", "-shm", "-journal", ""} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *file) state(ctx context.Context, name string) (string, error) {
+	var v string
+	err := f.write.QueryRowContext(ctx, `SELECT value FROM varve_state WHERE name = $1`, name).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return v, err
+}
+
+// finish makes the indexes and says that the file was filled.
+func (f *file) finish(ctx context.Context, p Projection) error {
+	tx, err := f.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer rollback(tx)
+	for _, statement := range p.Schema() {
+		if isIndex(statement) {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("make indexes of %s: %w", p.Name(), err)
+			}
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO varve_state (name, value) VALUES ('filled', '1') ON CONFLICT (name) DO NOTHING`); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func rollback(tx *sql.Tx) { _ = tx.Rollback() } // after Commit it changes nothing
+
+// checkpoints gives the places of all shards.
+func (f *file) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, error) {
+	var c follow.Checkpoint
+	var record, hash string
+	err := f.write.QueryRowContext(ctx, `SELECT feed, record, hash FROM varve_checkpoint WHERE shard = $1`, shard).Scan(&c.Feed, &record, &hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("read checkpoint: %w", err)
+	}
+	if c.Record, err = eventstore.ParseID(record); err != nil {
+		return c, fmt.Errorf("read checkpoint: %w", err)
+	}
+	if _, err = hex.Decode(c.Hash[:], []byte(hash)); err != nil {
+		return c, fmt.Errorf("read checkpoint: %w", err)
+	}
+	return c, nil
+}
+
+// isStorage says whether an error is the file's or the disk's and not of what
+// was written: such a page is tried again and no event is to blame.
+func isStorage(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, context.Canceled)
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT,
+		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,147 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"varve/domain"
+	"varve/eventstore/follow"
+)
+
+// model is a projection or an index with what runs it.
+type model struct {
+	name   string
+	p      Projection // nil for an index
+	ix     Index
+	filled bool // written by the goroutine that runs the model, read before and after it
+
+	swap  sync.RWMutex // held for reading by every query, for writing while the file is exchanged
+	file  *file
+	stmts sync.Map // text → *sql.Stmt of file.read
+
+	running atomic.Pointer[[]*follow.Follower]
+	stop    context.CancelFunc
+	done    chan struct{}
+	err     atomic.Pointer[error]
+	filling atomic.Pointer[fillProgress]
+}
+
+type fillProgress struct {
+	done, total uint64
+	rate        float64
+}
+
+func (m *model) begin(fs []*follow.Follower, stop context.CancelFunc) {
+	m.stop, m.done = stop, make(chan struct{})
+	m.err.Store(nil)
+	m.running.Store(&fs)
+}
+
+func (m *model) ended() { m.filling.Store(nil); close(m.done) }
+
+// halt stops following and waits for it.
+func (m *model) halt() {
+	m.stop()
+	<-m.done
+}
+
+func (m *model) fail(err error) { m.err.Store(&err) }
+
+func (m *model) failure() error {
+	if p := m.err.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (m *model) followers() []*follow.Follower {
+	if p := m.running.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (m *model) progress(done, total uint64, rate float64) {
+	m.filling.Store(&fillProgress{done, total, rate})
+}
+
+func (m *model) close() error {
+	m.swap.Lock()
+	defer m.swap.Unlock()
+	return m.closeLocked()
+}
+
+func (m *model) closeLocked() error {
+	if m.file == nil {
+		return nil
+	}
+	f := m.file
+	m.file = nil
+	m.stmts.Range(func(k, s any) bool { _ = s.(*sql.Stmt).Close(); m.stmts.Delete(k); return true })
+	if err := f.close(); err != nil {
+		return fmt.Errorf("close %s: %w", m.name, err)
+	}
+	return nil
+}
+
+// reader is the part of a read model that its queries go through.
+type reader struct{ m *model }
+
+func (r *reader) bind(m *model) { r.m = m }
+
+// query runs one prepared statement and gives its rows to scan, one by one.
+func (r *reader) query(ctx context.Context, text string, args []any, scan func(*sql.Rows) error) error {
+	if r.m == nil {
+		return errors.New("the read model was not added to a runner")
+	}
+	m := r.m
+	m.swap.RLock()
+	defer m.swap.RUnlock()
+	if m.file == nil {
+		return &domain.Error{Code: domain.CodeUnavailable, Message: "the read model " + m.name + " is not running", RetryAfter: 1}
+	}
+	s, err := m.prepared(ctx, text)
+	if err != nil {
+		return fmt.Errorf("query %s: %w", m.name, err)
+	}
+	rows, err := s.QueryContext(ctx, args...)
+	if err != nil {
+		return fmt.Errorf("query %s: %w", m.name, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			if errors.Is(err, errEnough) {
+				return nil
+			}
+			return fmt.Errorf("read row of %s: %w", m.name, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("query %s: %w", m.name, err)
+	}
+	return nil
+}
+
+// errEnough is what scan gives when it needs no more rows.
+var errEnough = errors.New("enough rows")
+
+// prepared keeps statements by text; texts are few: lists of arguments are padded.
+func (m *model) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
+	if s, ok := m.stmts.Load(text); ok {
+		return s.(*sql.Stmt), nil
+	}
+	s, err := m.file.read.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if kept, raced := m.stmts.LoadOrStore(text, s); raced {
+		_ = s.Close()
+		return kept.(*sql.Stmt), nil
+	}
+	return s, nil
+}

@@ -1,0 +1,5 @@
+package projections
+
+import "errors"
+
+var errNotYet = errors.New("not built yet")

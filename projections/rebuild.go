@@ -1,0 +1,319 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"varve/eventstore"
+	"varve/eventstore/failpoint"
+	"varve/eventstore/follow"
+)
+
+// Sizes of a fill: records a page, and a transaction.
+const (
+	fillPage        = 2000
+	fillTransaction = 40_000
+)
+
+// loader is a projection that fills empty tables faster than Apply does: its
+// rows come without their indexes, and it may keep in memory what Apply looks up.
+type loader interface {
+	// load begins, over tables that hold what earlier fills committed.
+	load(ctx context.Context, tx *sql.Tx) (loading, error)
+}
+
+// loading is one fill.
+type loading interface {
+	// prepare does what needs no database; it runs beside apply, a page ahead.
+	prepare(page []eventstore.Record) (any, error)
+	// apply takes what prepare gave.
+	apply(ctx context.Context, tx *sql.Tx, prepared any) error
+	// flush writes what is held back; it is called before every commit.
+	flush(ctx context.Context, tx *sql.Tx) error
+}
+
+// plain is the loading of a projection that has none of its own.
+type plain struct{ p Projection }
+
+func (l plain) prepare(page []eventstore.Record) (any, error) { return page, nil }
+func (l plain) apply(ctx context.Context, tx *sql.Tx, prepared any) error {
+	return l.p.Apply(ctx, tx, prepared.([]eventstore.Record))
+}
+func (l plain) flush(context.Context, *sql.Tx) error { return nil }
+
+// fill applies all shards up to their heads, in big transactions. It goes on
+// where an earlier fill of the file ended.
+func (r *Runner) fill(ctx context.Context, p Projection, f *file, progress func(done, total uint64, rate float64)) error {
+	var done, total uint64
+	start := time.Now()
+	first := uint64(0)
+	for shard := range r.store.Shards() {
+		head, err := r.store.Head(ctx, shard)
+		if err != nil {
+			return err
+		}
+		at, err := f.checkpoint(ctx, shard)
+		if err != nil {
+			return err
+		}
+		total, done = total+head, done+at.Feed
+	}
+	first = done
+	for shard := range r.store.Shards() {
+		err := r.fillShard(ctx, p, f, shard, func(n, head uint64) {
+			done += n
+			if progress != nil {
+				progress(done, max(total, done), float64(done-first)/max(time.Since(start).Seconds(), 1e-9))
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("fill %s: %w", p.Name(), err)
+		}
+	}
+	return nil
+}
+
+// prepared is a page on its way from the goroutine that reads to the one that writes.
+type prepared struct {
+	value any
+	last  follow.Checkpoint
+	count int // records handled
+	feed  uint64
+	err   error
+}
+
+func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int, progress func(n, head uint64)) error {
+	at, err := f.checkpoint(ctx, shard)
+	if err != nil {
+		return err
+	}
+	tx, err := f.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { rollback(tx) }()
+	var l loading = plain{p}
+	if own, ok := p.(loader); ok {
+		if l, err = own.load(ctx, tx); err != nil {
+			return err
+		}
+	}
+	reading, stop := context.WithCancel(ctx)
+	pages := make(chan prepared, 4)
+	go r.readPages(reading, p, l, shard, at.Feed, pages)
+	defer func() {
+		stop()
+		for range pages { // until the reader has ended
+		}
+	}()
+
+	from, inTransaction := at, 0
+	commit := func() error {
+		if err := l.flush(ctx, tx); err != nil {
+			return err
+		}
+		if err := moveCheckpoint(ctx, tx, follow.Move{Shard: shard, From: from, To: at}); err != nil {
+			return err
+		}
+		if err := failpoint.Hit("projection.filled"); err != nil {
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		progress(at.Feed-from.Feed, 0)
+		from, inTransaction = at, 0
+		tx, err = f.write.BeginTx(ctx, nil)
+		return err
+	}
+	for page := range pages {
+		if page.err != nil {
+			return page.err
+		}
+		if page.count > 0 {
+			if err := l.apply(ctx, tx, page.value); err != nil {
+				return err
+			}
+		}
+		at, inTransaction = page.last, inTransaction+max(page.count, 1)
+		if inTransaction >= fillTransaction {
+			if err := commit(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if at == from {
+		return nil
+	}
+	return commit()
+}
+
+// readPages reads what a projection handles up to the shard's head, a page ahead of the writer.
+func (r *Runner) readPages(ctx context.Context, p Projection, l loading, shard int, after uint64, pages chan<- prepared) {
+	defer close(pages)
+	handled := map[string]bool{}
+	for _, t := range p.Handles() {
+		handled[t] = true
+	}
+	send := func(p prepared) bool {
+		select {
+		case pages <- p:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for {
+		var page []eventstore.Record
+		out := prepared{feed: after}
+		for rec, err := range r.store.Feed(ctx, shard, after, fillPage) {
+			if err != nil {
+				out.err = err
+				break
+			}
+			out.last, out.feed = follow.At(&rec), rec.Feed
+			if len(handled) == 0 || handled[rec.Type] {
+				page = append(page, rec)
+			}
+		}
+		var cut *eventstore.TruncatedError
+		if errors.As(out.err, &cut) && cut.First > after+1 {
+			after = cut.First - 1
+			continue
+		}
+		if out.err == nil && out.feed == after {
+			return // the head
+		}
+		if out.err == nil {
+			out.count = len(page)
+			out.value, out.err = l.prepare(page)
+		}
+		if !send(out) || out.err != nil {
+			return
+		}
+		after = out.feed
+	}
+}
+
+// Rebuild builds a projection anew beside the one that serves, and then lets it
+// take over. progress may be nil. What an interrupted rebuild wrote is used by
+// the next. It works on a runner that was not started, too.
+func (r *Runner) Rebuild(ctx context.Context, name string, progress func(done, total uint64, rate float64)) error {
+	m, err := r.model(name)
+	if err != nil {
+		return err
+	}
+	if m.p == nil {
+		return fmt.Errorf("rebuild %s: it is an index, which keeps its own files", name)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	path := r.path(m.p)
+	beside := path + ".rebuild"
+	f, err := r.openBeside(ctx, m, beside)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.close() }()
+	if err := r.fill(ctx, m.p, f, progress); err != nil {
+		return fmt.Errorf("rebuild %s: %w", name, err)
+	}
+	if err := f.finish(ctx, m.p); err != nil {
+		return fmt.Errorf("rebuild %s: %w", name, err)
+	}
+	if r.started {
+		m.halt()
+		defer r.run(m)
+	}
+	if err := r.fill(ctx, m.p, f, nil); err != nil { // what came meanwhile
+		return fmt.Errorf("rebuild %s: %w", name, err)
+	}
+	if err := f.close(); err != nil {
+		return fmt.Errorf("rebuild %s: %w", name, err)
+	}
+	return r.exchange(ctx, m, path, beside)
+}
+
+// openBeside opens the file of a rebuild; one that belongs to another store is dropped.
+func (r *Runner) openBeside(ctx context.Context, m *model, path string) (*file, error) {
+	f, err := openFile(ctx, path, m.p)
+	if err != nil {
+		return nil, err
+	}
+	for shard := range r.store.Shards() {
+		c, err := f.checkpoint(ctx, shard)
+		if err == nil {
+			err = follow.Check(ctx, r.store, m.name, shard, c)
+		}
+		var other *follow.CheckpointError
+		if errors.As(err, &other) {
+			if err := errors.Join(f.close(), removeFile(path)); err != nil {
+				return nil, err
+			}
+			return openFile(ctx, path, m.p)
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.close())
+		}
+	}
+	return f, nil
+}
+
+// exchange puts a finished file in the place of the one that serves. Queries
+// that run are waited for, and new ones wait.
+func (r *Runner) exchange(ctx context.Context, m *model, path, beside string) error {
+	m.swap.Lock()
+	defer m.swap.Unlock()
+	serving := m.file != nil
+	if err := m.closeLocked(); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("projection.exchange"); err != nil {
+		return err
+	}
+	if err := removeFile(path); err != nil {
+		return fmt.Errorf("take over %s: %w", m.name, err)
+	}
+	if err := os.Rename(beside, path); err != nil {
+		return fmt.Errorf("take over %s: %w", m.name, err)
+	}
+	if !serving && !r.started {
+		return nil
+	}
+	f, err := openFile(ctx, path, m.p)
+	if err != nil {
+		return err
+	}
+	m.file, m.filled = f, true
+	return nil
+}
+
+// adopt gives a rebuild that was complete when the process ended, between
+// removing the old file and renaming the new, its name.
+func (r *Runner) adopt(ctx context.Context, p Projection, path string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(path + ".rebuild"); err != nil {
+		return nil // nothing to adopt
+	}
+	f, err := openFile(ctx, path+".rebuild", p)
+	if err != nil {
+		return err
+	}
+	filled, err := f.state(ctx, "filled")
+	if err = errors.Join(err, f.close()); err != nil || filled == "" {
+		return err
+	}
+	if err := os.Rename(path+".rebuild", path); err != nil {
+		return fmt.Errorf("adopt rebuilt %s: %w", p.Name(), err)
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package projections
+
+import (
+	"context"
+
+	"varve/eventstore/follow"
+)
+
+// ModelStatus is where one model is on one shard.
+type ModelStatus struct {
+	Model      string
+	Shard      int
+	Applied    uint64 // feed position
+	Head       uint64
+	Lag        uint64  // events
+	LagSeconds float64 // age of the oldest event that is not applied
+	Parked     []follow.Parked
+	Err        string  // why it stands still; empty where it runs
+	Filling    bool    // it is being filled for the first time
+	Rate       float64 // events a second, while it is being filled
+}
+
+// Status tells where every model is, by model and shard.
+func (r *Runner) Status() []ModelStatus {
+	ctx := context.Background()
+	var out []ModelStatus
+	for _, m := range r.models {
+		for shard := range r.store.Shards() {
+			s := ModelStatus{Model: m.name, Shard: shard, Applied: m.applied(shard)}
+			err := m.failure()
+			if fs := m.followers(); shard < len(fs) {
+				s.Parked = fs[shard].Parked()
+				if err == nil {
+					err = fs[shard].Err()
+				}
+			}
+			if p := m.filling.Load(); p != nil {
+				s.Filling, s.Rate = true, p.rate
+				if r.store.Shards() == 1 {
+					s.Applied = p.done
+				}
+			}
+			var failed error
+			if s.Head, failed = r.store.Head(ctx, shard); failed != nil && err == nil {
+				err = failed
+			}
+			if err != nil {
+				s.Err = err.Error()
+			}
+			if s.Lag = s.Head - min(s.Head, s.Applied); s.Lag > 0 {
+				for rec, err := range r.store.Feed(ctx, shard, s.Applied, 1) {
+					if err == nil {
+						s.LagSeconds = max(0, r.o.Now().Sub(rec.Time).Seconds())
+					}
+				}
+			}
+			out = append(out, s)
+		}
+	}
+	return out
+}
