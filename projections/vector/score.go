@@ -19,6 +19,20 @@ func Dot(a, b []float32) float64 {
 	return s
 }
 
+// Dot4 is Dot with four vectors at once: to the bit the same sums, in the time of one.
+func Dot4(q, a, b, c, d []float32) (w, x, y, z float64) {
+	n := len(q)
+	a, b, c, d = a[:n], b[:n], c[:n], d[:n]
+	for i, f := range q {
+		v := float64(f)
+		w += v * float64(a[i])
+		x += v * float64(b[i])
+		y += v * float64(c[i])
+		z += v * float64(d[i])
+	}
+	return w, x, y, z
+}
+
 // Norm is the Euclidean length, by Dot.
 func Norm(a []float32) float64 { return math.Sqrt(Dot(a, a)) }
 
@@ -49,14 +63,18 @@ func (s Statistics) Weight(count uint32, n uint64) float64 {
 	return float64(count) * ln(1+(float64(s.Documents)-float64(n)+0.5)/(float64(n)+0.5))
 }
 
-// Term is one term's part of a document's score: weight from Weight, how often the
-// document has the term, and the document's length. A score is the sum over the
-// query's terms in byte order, rounded to float32.
-func (s Statistics) Term(weight float64, count, length uint32) float64 {
+// Saturation is what a document's length does to its terms: k1 (1 − b + b length ÷ mean length).
+func (s Statistics) Saturation(length uint32) float64 {
 	mean := float64(s.Length) / float64(s.Documents)
+	return float64(K1 * (1 - B + float64(B*float64(length))/mean))
+}
+
+// Term is one term's part of a document's score: weight from Weight, how often the
+// document has the term, and Saturation of its length. A score is the sum over the
+// query's terms in byte order, rounded to float32.
+func Term(weight float64, count uint32, saturation float64) float64 {
 	tf := float64(count)
-	saturation := tf + float64(K1*(1-B+float64(float64(B*float64(length))/mean)))
-	return float64(weight*float64(tf*(K1+1))) / saturation
+	return float64(weight*float64(tf*(K1+1))) / (tf + saturation)
 }
 
 // ln is the natural logarithm of x ≥ 1, after FreeBSD's e_log.c, with each

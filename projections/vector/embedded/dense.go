@@ -2,11 +2,37 @@ package embedded
 
 import (
 	"context"
+	"runtime"
 	"sort"
+	"sync"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"varve/domain"
 	"varve/projections/vector"
 )
+
+// denseBlock holds one dense feature of the rows of a part that have it.
+type denseBlock struct {
+	dims    int
+	of      []uint32 // the rows, ascending; nil: entry i is row i
+	n       int
+	vectors []float32 // n × dims
+	norms   []float64 // n
+	codes   []int8    // n × strideOf(dims), see quantize.go
+	scales  []float32 // n
+	bounds  []float32 // n; NaN where the vector is all zeros
+	zeros   bool      // whether there is such a vector
+}
+
+func (b *denseBlock) row(entry uint32) uint32 {
+	if b.of == nil {
+		return entry
+	}
+	return b.of[entry]
+}
+
+func (b *denseBlock) vector(entry int) []float32 { return b.vectors[entry*b.dims : (entry+1)*b.dims] }
 
 // entry gives the place of a row in the block.
 func (b *denseBlock) entry(row uint32) (int, bool) {
@@ -17,42 +43,271 @@ func (b *denseBlock) entry(row uint32) (int, bool) {
 	return i, i < b.n && b.of[i] == row
 }
 
+// entries gives the places of those of the rows that have a vector other than zeros.
+func (b *denseBlock) entries(rows *roaring.Bitmap) []uint32 {
+	list := rows.ToArray()
+	n := 0
+	if b.of == nil {
+		n = sort.Search(len(list), func(i int) bool { return int(list[i]) >= b.n })
+	} else {
+		place := 0
+		for _, row := range list {
+			if place < b.n && b.of[place] < row {
+				step := 1 // gallop: the rows may be few
+				for place+step < b.n && b.of[place+step] < row {
+					place += step
+					step *= 2
+				}
+				place += sort.Search(min(step, b.n-place), func(i int) bool { return b.of[place+i] >= row })
+			}
+			if place == b.n {
+				break
+			}
+			if b.of[place] == row {
+				list[n] = uint32(place)
+				n++
+			}
+		}
+	}
+	list = list[:n]
+	if b.zeros {
+		n = 0
+		for _, e := range list {
+			if b.norms[e] != 0 {
+				list[n] = e
+				n++
+			}
+		}
+	}
+	return list[:n]
+}
+
 // Dense scores by cosine, exactly; see vector.View.
 func (v *view) Dense(ctx context.Context, chosen vector.Set, uri string, query []float32, k int) (vector.Result, error) {
 	s, err := v.own(chosen)
 	if err != nil {
 		return vector.Result{}, err
 	}
-	norm := vector.Norm(query)
+	others, fits := map[int]bool{}, false
 	best := top{k: k}
-	others := map[int]bool{}
-	fits := false
+	q := quantizeQuery(query)
+	var pieces []piece
 	for i, p := range v.parts {
-		if err := ctx.Err(); err != nil {
-			return vector.Result{}, err
-		}
 		for _, b := range p.dense(uri) {
 			if b.dims != len(query) {
 				others[b.dims] = true
 				continue
 			}
 			fits = true
-			for it := s.rows[i].Iterator(); it.HasNext(); {
-				row := it.Next()
-				entry, ok := b.entry(row)
-				if !ok {
-					continue
-				}
-				if score, ok := vector.CosineOf(vector.Dot(query, b.vector(entry)), norm, b.norms[entry]); ok {
-					best.add(candidate{p, row, score})
-				}
+			if q.norm == 0 {
+				continue
+			}
+			if entries := b.entries(s.rows[i]); len(entries) > 0 {
+				pieces = append(pieces, piece{p, &b, entries})
+				best.scored += len(entries)
 			}
 		}
 	}
 	if !fits && len(others) > 0 {
 		return vector.Result{}, dimensionError(uri, len(query), others)
 	}
+	if k <= 0 || best.scored == 0 {
+		return best.result(), nil
+	}
+	near, err := v.index.scan(ctx, pieces, q, k, best.scored)
+	if err != nil {
+		return vector.Result{}, err
+	}
+	rescore(&best, near, q)
 	return best.result(), nil
+}
+
+// piece is what is to be scanned of one block.
+type piece struct {
+	part    part
+	block   *denseBlock
+	entries []uint32
+}
+
+// near is an entry whose cosine may be among the k best: it is at most upper.
+type near struct {
+	piece *piece
+	entry uint32
+	upper float32
+}
+
+// Up to this many products are done by the caller's goroutine alone.
+const aloneProducts = 4 << 20
+
+// scan finds the entries that can be among the k best.
+func (x *Index) scan(ctx context.Context, pieces []piece, q queryCodes, k, total int) ([]near, error) {
+	workers := x.opts.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	if total*len(q.codes) <= aloneProducts {
+		workers = 1
+	}
+	scanners := make([]scanner, workers)
+	var wait sync.WaitGroup
+	for w := range scanners {
+		sc := &scanners[w]
+		sc.q, sc.floor.k = q, k
+		from, to := total*w/workers, total*(w+1)/workers
+		run := func() {
+			at := 0
+			for i := range pieces {
+				p := &pieces[i]
+				lo, hi := max(from-at, 0), min(to-at, len(p.entries))
+				at += len(p.entries)
+				if lo < hi && sc.err == nil {
+					sc.err = sc.scan(ctx, p, p.entries[lo:hi])
+				}
+			}
+		}
+		if w == workers-1 {
+			run()
+			break
+		}
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			run()
+		}()
+	}
+	wait.Wait()
+	floor := scanners[0].floor
+	for w := range scanners {
+		if err := scanners[w].err; err != nil {
+			return nil, err
+		}
+		if w > 0 {
+			for _, lower := range scanners[w].floor.heap {
+				floor.offer(lower)
+			}
+		}
+	}
+	least := floor.least()
+	all := scanners[0].found[:0]
+	for w := range scanners {
+		for _, n := range scanners[w].found {
+			if n.upper >= least {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, nil
+}
+
+// scanner is one goroutine's part of a scan.
+type scanner struct {
+	q     queryCodes
+	floor floor
+	found []near
+	err   error
+}
+
+const scanBatch = 512
+
+func (s *scanner) scan(ctx context.Context, p *piece, entries []uint32) error {
+	var buffer [scanBatch]int32
+	b, stride := p.block, strideOf(p.block.dims)
+	spread := 1 + s.q.bound // of an entry's own bound
+	rest := s.q.bound + slack
+	least := s.floor.least()
+	for len(entries) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		batch := entries[:min(len(entries), scanBatch)]
+		entries = entries[len(batch):]
+		sums := buffer[:len(batch)]
+		dotCodes(sums, b.codes, stride, batch, s.q.codes)
+		for i, e := range batch {
+			middle := float32(sums[i]) * (b.scales[e] * s.q.scale)
+			width := b.bounds[e]*spread + rest
+			if middle+width >= least {
+				s.found = append(s.found, near{p, e, middle + width})
+				s.floor.offer(middle - width)
+				least = s.floor.least()
+			}
+		}
+		if len(s.found) > 4096+8*s.floor.k { // most were found while the floor was low
+			kept := s.found[:0]
+			for _, n := range s.found {
+				if n.upper >= least {
+					kept = append(kept, n)
+				}
+			}
+			s.found = kept
+		}
+	}
+	return nil
+}
+
+// floor keeps the k highest lower ends of intervals; the least of them is what an
+// upper end must reach.
+type floor struct {
+	k    int
+	heap []float32 // the least on top
+}
+
+func (f *floor) least() float32 {
+	if len(f.heap) < f.k {
+		return -4 // below every cosine
+	}
+	return f.heap[0]
+}
+
+func (f *floor) offer(x float32) {
+	h := f.heap
+	if len(h) < f.k {
+		h = append(h, x)
+		f.heap = h
+		for i := len(h) - 1; i > 0 && h[i] < h[(i-1)/2]; i = (i - 1) / 2 {
+			h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+		}
+		return
+	}
+	if x <= h[0] {
+		return
+	}
+	h[0] = x
+	for i := 0; ; {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(h); child++ {
+			if h[child] < h[least] {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+}
+
+// rescore gives the near entries their scores, four at a time: each sum is that
+// of vector.Dot, but they need not wait for each other.
+func rescore(best *top, list []near, q queryCodes) {
+	score := func(n near, dot float64) {
+		if s, ok := vector.CosineOf(dot, q.norm, n.piece.block.norms[n.entry]); ok {
+			best.offer(candidate{n.piece.part, n.piece.block.row(n.entry), s})
+		}
+	}
+	for ; len(list) >= 4; list = list[4:] {
+		a, b := list[0].piece.block.vector(int(list[0].entry)), list[1].piece.block.vector(int(list[1].entry))
+		c, d := list[2].piece.block.vector(int(list[2].entry)), list[3].piece.block.vector(int(list[3].entry))
+		w, x, y, z := vector.Dot4(q.vector, a, b, c, d)
+		score(list[0], w)
+		score(list[1], x)
+		score(list[2], y)
+		score(list[3], z)
+	}
+	for _, n := range list {
+		score(n, vector.Dot(q.vector, n.piece.block.vector(int(n.entry))))
+	}
 }
 
 func dimensionError(uri string, dims int, others map[int]bool) error {

@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"maps"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -39,6 +41,10 @@ type headDense struct {
 	of      []uint32
 	vectors []float32
 	norms   []float64
+	codes   []int8
+	scales  []float32
+	bounds  []float32
+	zeros   bool
 }
 
 type headSparse struct {
@@ -46,8 +52,6 @@ type headSparse struct {
 	lengths []uint32 // by row
 	lists   map[string][]posting
 }
-
-type posting struct{ row, count uint32 }
 
 func newHead() *head {
 	return &head{name: serials.Add(1), byID: map[string][]uint32{}, vecs: map[string][]*headDense{}, sparse: map[string]*headSparse{}}
@@ -82,8 +86,11 @@ func (h *head) addDense(row uint32, f domain.Feature) {
 	}
 	b.of = append(b.of, row)
 	b.vectors = append(b.vectors, f.Dense...)
-	b.norms = append(b.norms, vector.Norm(f.Dense))
-	h.bytes += int64(4*len(f.Dense) + 16)
+	norm := vector.Norm(f.Dense)
+	codes, scale, bound := quantize(b.codes, f.Dense, norm)
+	b.norms, b.codes, b.scales, b.bounds = append(b.norms, norm), codes, append(b.scales, scale), append(b.bounds, bound)
+	b.zeros = b.zeros || norm == 0
+	h.bytes += int64(5*len(f.Dense) + 24)
 }
 
 func (h *head) addSparse(row uint32, f domain.Feature) {
@@ -97,6 +104,9 @@ func (h *head) addSparse(row uint32, f domain.Feature) {
 	}
 	s.has, s.lengths = append(s.has, true), append(s.lengths, f.Length)
 	for _, t := range f.Terms {
+		if t.Count == 0 {
+			continue
+		}
 		s.lists[t.Term] = append(s.lists[t.Term], posting{row, t.Count})
 	}
 	h.bytes += int64(24 * len(f.Terms))
@@ -131,6 +141,7 @@ func (v *headView) span(row uint32) (from, to uint64) {
 	return v.all[row].from, v.all[row].to.Load()
 }
 func (v *headView) fields(row uint32) map[string]any { return v.all[row].fields }
+func (v *headView) raw(row uint32) []byte            { return domain.EncodeValue(v.all[row].fields) }
 
 func (v *headView) find(id string, position uint64) (uint32, bool) {
 	v.head.mu.RLock()
@@ -178,6 +189,12 @@ func (v *headView) endCollection(id string, position uint64) {
 	}
 }
 
+func (v *headView) features() (dense, sparse []string) {
+	v.head.mu.RLock()
+	defer v.head.mu.RUnlock()
+	return slices.Sorted(maps.Keys(v.head.vecs)), slices.Sorted(maps.Keys(v.head.sparse))
+}
+
 func (v *headView) dense(uri string) []denseBlock {
 	v.head.mu.RLock()
 	defer v.head.mu.RUnlock()
@@ -185,7 +202,8 @@ func (v *headView) dense(uri string) []denseBlock {
 	for _, b := range v.head.vecs[uri] {
 		n := sort.Search(len(b.of), func(i int) bool { return int(b.of[i]) >= len(v.all) })
 		if n > 0 {
-			blocks = append(blocks, denseBlock{dims: b.dims, of: b.of[:n], n: n, vectors: b.vectors[:n*b.dims], norms: b.norms[:n]})
+			blocks = append(blocks, denseBlock{dims: b.dims, of: b.of[:n], n: n, vectors: b.vectors[:n*b.dims], norms: b.norms[:n],
+				codes: b.codes[:n*strideOf(b.dims)], scales: b.scales[:n], bounds: b.bounds[:n], zeros: b.zeros})
 		}
 	}
 	return blocks
@@ -219,16 +237,22 @@ func (s *headSparseView) statistics(rows *roaring.Bitmap) (documents, length uin
 	return documents, length
 }
 
-func (s *headSparseView) length(row uint32) uint32 { return s.lengths[row] }
+func (s *headSparseView) length(row uint32) (uint32, bool) {
+	if int(row) >= len(s.has) || !s.has[row] {
+		return 0, false
+	}
+	return s.lengths[row], true
+}
 
-func (s *headSparseView) postings(term string, yield func(row, count uint32)) {
+func (s *headSparseView) postings(term string, _ *[]posting) []posting {
 	s.view.head.mu.RLock()
 	list := s.block.lists[term]
 	s.view.head.mu.RUnlock()
-	for _, p := range list {
-		if int(p.row) >= len(s.has) {
-			break
-		}
-		yield(p.row, p.count)
-	}
+	return list[:sort.Search(len(list), func(i int) bool { return int(list[i].row) >= len(s.has) })]
+}
+
+func (s *headSparseView) terms() []string {
+	s.view.head.mu.RLock()
+	defer s.view.head.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.block.lists))
 }

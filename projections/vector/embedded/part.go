@@ -22,6 +22,8 @@ type part interface {
 	span(row uint32) (from, to uint64)
 	// fields is what a filter sees of the row. Not to be changed.
 	fields(row uint32) map[string]any
+	// raw is fields as canonical JSON.
+	raw(row uint32) []byte
 	// find gives the row of a document that holds at a position.
 	find(id string, position uint64) (row uint32, ok bool)
 	// valid gives the rows of the collections (nil: all) that hold at a position.
@@ -33,33 +35,23 @@ type part interface {
 	after(rows *roaring.Bitmap, id string, n int) []uint32
 	endCollection(id string, position uint64)
 
-	dense(uri string) []denseBlock // one per dimension
-	sparse(uri string) sparseBlock // nil where no row has the feature
+	features() (dense, sparse []string) // URIs
+	dense(uri string) []denseBlock      // one per dimension
+	sparse(uri string) sparseBlock      // nil where no row has the feature
 }
-
-// denseBlock holds one dense feature of the rows of a part that have it.
-type denseBlock struct {
-	dims    int
-	of      []uint32 // the rows, ascending; nil: entry i is row i
-	n       int
-	vectors []float32 // n × dims
-	norms   []float64 // n
-}
-
-func (b *denseBlock) row(entry int) uint32 {
-	if b.of == nil {
-		return uint32(entry)
-	}
-	return b.of[entry]
-}
-
-func (b *denseBlock) vector(entry int) []float32 { return b.vectors[entry*b.dims : (entry+1)*b.dims] }
 
 // sparseBlock holds one sparse feature of the rows of a part that have it.
 type sparseBlock interface {
 	// statistics counts the rows that have the feature, and their lengths.
 	statistics(rows *roaring.Bitmap) (documents, length uint64)
-	length(row uint32) uint32
-	// postings calls yield with the rows that have the term, ascending.
-	postings(term string, yield func(row, count uint32))
+	// length is that of the row's text; ok is false for a row without the feature.
+	length(row uint32) (length uint32, ok bool)
+	// postings gives the rows that have the term, ascending; either in the buffer,
+	// which it makes larger where it must, or in memory that is not to be changed.
+	postings(term string, buffer *[]posting) []posting
+	// terms gives all terms, in order.
+	terms() []string
 }
+
+// posting is one document of a term: its row, and how often it has the term.
+type posting struct{ row, count uint32 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"varve/domain"
 	"varve/projections/vector"
@@ -15,49 +18,152 @@ func (v *view) Sparse(ctx context.Context, chosen vector.Set, uri string, query 
 	if err != nil {
 		return vector.Result{}, err
 	}
-	terms := mergeTerms(query)
-	blocks := make([]sparseBlock, len(v.parts))
-	var stats vector.Statistics
-	frequency := make([]uint64, len(terms))
+	m := matching{terms: mergeTerms(query), best: top{k: k}}
+	defer m.free()
+	m.frequency = make([]uint64, len(m.terms))
 	for i, p := range v.parts {
 		if err := ctx.Err(); err != nil {
 			return vector.Result{}, err
 		}
-		b := p.sparse(uri)
-		if b == nil {
-			continue
-		}
-		blocks[i] = b
-		documents, length := b.statistics(s.base[i])
-		stats.Documents += documents
-		stats.Length += length
-		for t, term := range terms {
-			b.postings(term.Term, func(row, _ uint32) {
-				if s.base[i].Contains(row) {
-					frequency[t]++
-				}
-			})
+		if b := p.sparse(uri); b != nil && len(m.terms) > 0 {
+			documents, length := v.statistics(p, b, uri, s, i)
+			m.stats.Documents += documents
+			m.stats.Length += length
+			m.count(p, b, s.base[i], s.rows[i])
 		}
 	}
-	best := top{k: k}
-	for i, b := range blocks {
-		if b == nil {
+	for i := range m.found {
+		if err := ctx.Err(); err != nil {
+			return vector.Result{}, err
+		}
+		m.score(&m.found[i])
+	}
+	return m.best.result(), nil
+}
+
+func (v *view) statistics(p part, b sparseBlock, uri string, s *set, i int) (documents, length uint64) {
+	key := cacheKey{p.serial(), v.position, "s" + s.collections + "\x00\x00" + uri}
+	if found, ok := v.index.cache.lookup(key); ok {
+		both := found.([2]uint64)
+		return both[0], both[1]
+	}
+	documents, length = b.statistics(s.base[i])
+	v.index.cache.store(key, [2]uint64{documents, length}, 16)
+	return documents, length
+}
+
+// matching is one BM25 search under way.
+type matching struct {
+	terms     []domain.TermCount
+	stats     vector.Statistics
+	frequency []uint64
+	found     []partMatches
+	lengths   [2048]float64 // Saturation by length, as it was needed
+	best      top
+}
+
+// partMatches is what one part has of the query's terms.
+type partMatches struct {
+	part     part
+	block    sparseBlock
+	allowed  words
+	all      bool // every row is allowed
+	postings [][]posting
+	buffers  []*[]posting
+}
+
+// words is a bitmap laid out flat, for quick membership.
+type words []uint64
+
+func flat(rows *roaring.Bitmap, n int) words {
+	w := make(words, (n+63)/64)
+	rows.WriteDenseTo(w)
+	return w
+}
+
+func (w words) has(row uint32) bool { return w[row>>6]>>(row&63)&1 != 0 }
+
+var postingBuffers = sync.Pool{New: func() any { return new([]posting) }}
+
+// count finds the postings of the query's terms in a part, and adds up in how many
+// of the base's rows each term occurs.
+func (m *matching) count(p part, b sparseBlock, base, allowed *roaring.Bitmap) {
+	n := p.rows()
+	pm := partMatches{part: p, block: b, postings: make([][]posting, len(m.terms))}
+	var counted words
+	if int(base.GetCardinality()) < n {
+		counted = flat(base, n)
+	}
+	if pm.all = int(allowed.GetCardinality()) == n; !pm.all {
+		pm.allowed = flat(allowed, n)
+	}
+	for t, term := range m.terms {
+		buffer := postingBuffers.Get().(*[]posting)
+		list := b.postings(term.Term, buffer)
+		pm.buffers = append(pm.buffers, buffer)
+		pm.postings[t] = list
+		if counted == nil {
+			m.frequency[t] += uint64(len(list))
 			continue
 		}
-		scores := map[uint32]float64{}
-		for t, term := range terms {
-			weight := stats.Weight(term.Count, frequency[t])
-			b.postings(term.Term, func(row, count uint32) {
-				if s.rows[i].Contains(row) {
-					scores[row] += stats.Term(weight, count, b.length(row))
-				}
-			})
-		}
-		for row, score := range scores {
-			best.add(candidate{v.parts[i], row, float32(score)})
+		for _, e := range list {
+			m.frequency[t] += counted[e.row>>6] >> (e.row & 63) & 1
 		}
 	}
-	return best.result(), nil
+	m.found = append(m.found, pm)
+}
+
+func (m *matching) free() {
+	for _, pm := range m.found {
+		for _, b := range pm.buffers {
+			postingBuffers.Put(b)
+		}
+	}
+}
+
+var scorePool = sync.Pool{New: func() any { return new([]float64) }}
+
+// score adds up the scores of a part's rows, term by term in the order of terms,
+// so that each row's sum is made in the same order in every part.
+func (m *matching) score(pm *partMatches) {
+	n := pm.part.rows()
+	pooled := scorePool.Get().(*[]float64)
+	defer scorePool.Put(pooled)
+	if cap(*pooled) < n {
+		*pooled = make([]float64, n)
+	}
+	scores := (*pooled)[:n] // zeros: what is used is cleared below
+	var touched []uint32
+	for t, term := range m.terms {
+		if len(pm.postings[t]) == 0 {
+			continue
+		}
+		weight := m.stats.Weight(term.Count, m.frequency[t])
+		for _, e := range pm.postings[t] {
+			if !pm.all && !pm.allowed.has(e.row) {
+				continue
+			}
+			length, _ := pm.block.length(e.row)
+			if scores[e.row] == 0 {
+				touched = append(touched, e.row)
+			}
+			scores[e.row] += vector.Term(weight, e.count, m.saturation(length))
+		}
+	}
+	for _, row := range touched {
+		m.best.add(candidate{pm.part, row, float32(scores[row])})
+		scores[row] = 0
+	}
+}
+
+func (m *matching) saturation(length uint32) float64 {
+	if int(length) >= len(m.lengths) {
+		return m.stats.Saturation(length)
+	}
+	if m.lengths[length] == 0 {
+		m.lengths[length] = m.stats.Saturation(length)
+	}
+	return m.lengths[length]
 }
 
 // mergeTerms sorts the terms and adds up the counts of equal ones.

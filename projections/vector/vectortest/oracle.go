@@ -133,7 +133,7 @@ func (o *Oracle) sparse(s selection, uri string, query []domain.TermCount, k int
 		for _, q := range query {
 			for _, t := range v.features[uri].Terms {
 				if t.Term == q.Term {
-					score += stats.Term(stats.Weight(q.Count, frequency[t.Term]), t.Count, v.features[uri].Length)
+					score += vector.Term(stats.Weight(q.Count, frequency[t.Term]), t.Count, stats.Saturation(v.features[uri].Length))
 					found = true
 				}
 			}
