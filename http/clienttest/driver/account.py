@@ -53,6 +53,7 @@ def users(s):
         mixpeek.UserCreateRequest(email=MEMBER, user_name="A Member", role="member"),
         gives=dict,
     )
+    s.member = MEMBER
     equal(made["email"], MEMBER, "email")
     equal(made["role"], "member", "role")
     listed = rows(s.typed("OrganizationUsersApi.list_users_organizations", limit=100, gives=dict))
@@ -66,7 +67,6 @@ def users(s):
         gives=dict,
     )
     equal(changed["user_name"], "Another Name", "user_name after the change")
-    s.member = MEMBER
 
 
 def keys(s):
@@ -77,6 +77,7 @@ def keys(s):
         mixpeek.APIKeyCreateRequest(name="reader", description="reads", permissions=["read"]),
         gives=mixpeek.APIKeyCreateResponse,
     )
+    s.reader_key = made.key
     holds(made.key.startswith("sk_live_"), f"a new key starts with sk_live_, got {made.key[:8]}")
     equal([p.value for p in made.permissions], ["read"], "permissions")
     holds(made.key.startswith(made.key_prefix), "key_prefix is the beginning of the key")
@@ -98,11 +99,11 @@ def keys(s):
         "reader",
         gives=mixpeek.APIKeyCreateResponse,
     )
+    s.reader_key = rotated.key
     holds(rotated.key != made.key, "rotation gives another key")
     me = Typed(s.recorder, s.host, rotated.key)("AccountApi.whoami_me", gives=mixpeek.MeResponse)
     equal(me.user_email, s.member, "whose key it is")
     equal(me.key.permissions, ["read"], "permissions survive the rotation")
-    s.reader_key = rotated.key
 
 
 def permissions(s):
@@ -115,15 +116,15 @@ def permissions(s):
         "NamespacesApi.create_namespace",
         mixpeek.CreateNamespaceRequest(namespace_name="not-allowed"),
     )
-    past = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1)
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1)
     made = s.typed(
         "OrganizationAPIKeysApi.create_key_organizations_users_email",
         s.member,
-        mixpeek.APIKeyCreateRequest(name="short-lived", expires_at=past),
+        mixpeek.APIKeyCreateRequest(name="short-lived", expires_at=soon),
         gives=mixpeek.APIKeyCreateResponse,
     )
     s.expiring_key = made.key
-    s.expires_at = past
+    s.expires_at = soon
 
 
 def extractors(s):

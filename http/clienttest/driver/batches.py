@@ -17,9 +17,9 @@ def create_and_submit(s):
         mixpeek.CreateBatchRequest(object_ids=s.objects[:7], batch_name="all"),
         gives=mixpeek.BatchModel,
     )
+    s.batch_id = draft.batch_id
     equal((draft.bucket_id, draft.status.value), (s.bucket_id, "DRAFT"), "bucket and status")
     equal(sorted(draft.object_ids), sorted(s.objects[:7]), "object_ids")
-    s.batch_id = draft.batch_id
     grown = s.typed(
         "BucketBatchesApi.add_objects_to_batch_buckets_batches",
         s.bucket_id,
@@ -37,9 +37,9 @@ def create_and_submit(s):
         )
         s.batch_id = whole.batch_id
     task = s.typed("BucketBatchesApi.submit_batch_buckets_batches", s.bucket_id, s.batch_id, gives=mixpeek.TaskResponse)
+    s.task_id = task.task_id
     task = ended(s, task.task_id)
     equal((task.status.value, task.error), ("COMPLETED", None), "the task")
-    s.task_id = task.task_id
 
 
 def after_the_run(s):

@@ -13,6 +13,11 @@ def field(document, name):
     return document.additional_properties.get(name)
 
 
+def every(documents, name):
+    """One field of several documents, in order (missing ones are shown, not an error)."""
+    return sorted((field(d, name) for d in documents), key=str)
+
+
 def condition(name, operator, value):
     """A filter of one condition, the way a user of the generated layer builds it."""
     return mixpeek.LogicalOperatorInput.from_dict({"AND": [{"field": name, "operator": operator, "value": value}]})
@@ -27,18 +32,18 @@ def lists(s):
         list_documents_request=mixpeek.ListDocumentsRequest(limit=100),
         gives=mixpeek.ListDocumentsResponse,
     )
-    equal((len(listed.results), listed.pagination.total), (8, 8), "documents")
-    equal(sorted((field(d, "topic"), field(d, "year")) for d in listed.results), sorted(t[:2] for t in corpus.TEXTS), "fields passed through")
     s.documents = {field(d, "year"): d for d in listed.results}
+    copies = s.typed("CollectionDocumentsApi.list_documents_0", s.copies_id, page_size=100, gives=mixpeek.ListDocumentsResponse)
+    s.copies = copies.results
+    equal((len(listed.results), listed.pagination.total), (8, 8), "documents")
+    equal(sorted(((field(d, "topic"), field(d, "year")) for d in listed.results), key=str), sorted((t[:2] for t in corpus.TEXTS), key=str), "fields passed through")
     for d in listed.results:
         equal(d.collection_id, s.collection_id, "collection_id")
         holds(d.document_id.startswith("doc_"), f"document_id starts with doc_, got {d.document_id}")
         contains(s.objects, d.internal.lineage.root_object_id, "root object")
     year, text = 1964, corpus.TEXTS[7][2]
     contains(json.dumps(s.documents[year].additional_properties), text, "the document's text")
-    copies = s.typed("CollectionDocumentsApi.list_documents_0", s.copies_id, page_size=100, gives=mixpeek.ListDocumentsResponse)
-    equal(sorted(field(d, "subject") for d in copies.results), sorted(t[0] for t in corpus.TEXTS), "a field under its new name")
-    s.copies = copies.results
+    equal(every(copies.results, "subject"), sorted(t[0] for t in corpus.TEXTS), "a field under its new name")
 
 
 def pages(s):
@@ -68,7 +73,7 @@ def filters(s):
         list_documents_request=mixpeek.ListDocumentsRequest(filters=condition("topic", "eq", "heat"), limit=50),
         gives=mixpeek.ListDocumentsResponse,
     )
-    equal(sorted(field(d, "year") for d in found.results), [1957, 1959, 1962], "topic eq heat")
+    equal(every(found.results, "year"), [1957, 1959, 1962], "topic eq heat")
     found = s.typed(
         "CollectionDocumentsApi.list_documents_0",
         s.collection_id,
@@ -76,7 +81,7 @@ def filters(s):
         page_size=50,
         gives=mixpeek.ListDocumentsResponse,
     )
-    equal(sorted(field(d, "year") for d in found.results), [1962, 1964], "year gte 1962 and not wings")
+    equal(every(found.results, "year"), [1962, 1964], "year gte 1962 and not wings")
     found = s.typed(
         "DocumentsApi.list_documents_ns",
         namespace_list_documents_request=mixpeek.NamespaceListDocumentsRequest(
@@ -86,7 +91,7 @@ def filters(s):
         optional=True,
     )
     if found is not None:
-        equal(sorted(field(d, "year") for d in found.results), [1958, 1960], "year in, over the namespace")
+        equal(every(found.results, "year"), [1958, 1960], "year in, over the namespace")
     nothing = s.typed(
         "CollectionDocumentsApi.list_documents",
         s.collection_id,
@@ -157,12 +162,13 @@ def lineage(s):
     """Where a document came from, in every form of the reference."""
     copy = s.copies[0]
     answer = s.typed("DocumentLineageApi.get_document_lineage", s.copies_id, copy.document_id, gives=mixpeek.DocumentLineageResponse)
+    root = answer.lineage.root_object_id
+    s.lineage_of, s.root = copy.document_id, root
     equal((answer.document_id, answer.collection_id), (copy.document_id, s.copies_id), "of which document")
     equal(answer.lineage.root_bucket_id, s.bucket_id, "root_bucket_id")
     contains(s.objects, answer.lineage.root_object_id, "root_object_id")
     equal(answer.lineage.source_collection_id, s.collection_id, "source_collection_id")
     equal([step.collection_id for step in answer.lineage.lineage_chain][:1], [s.collection_id], "first step of the chain")
-    root = answer.lineage.root_object_id
     above = s.typed("CollectionDocumentsApi.get_document_ancestors", s.copies_id, copy.document_id, gives=[mixpeek.DocumentResponse])
     equal([d.document_id for d in above], [answer.lineage.source_document_id], "ancestors")
     below = s.typed(
@@ -176,7 +182,6 @@ def lineage(s):
     tree = s.typed("DocumentLineageApi.get_decomposition_tree_objects", root, include_document_ids=True, gives=dict)
     for part in (s.collection_id, s.copies_id, copy.document_id):
         contains(json.dumps(tree), part, "decomposition tree")
-    s.lineage_of, s.root = copy.document_id, root
 
 
 def seed_lineage(s):

@@ -22,6 +22,8 @@ def namespace(s):
         ),
         gives=mixpeek.NamespaceModel,
     )
+    s.namespace_id = made.namespace_id
+    s.enter(made.namespace_id)
     equal(made.namespace_name, "client-suite", "namespace_name")
     holds(made.namespace_id.startswith("ns_"), f"namespace_id starts with ns_, got {made.namespace_id}")
     contains([i.field_name for i in made.payload_indexes], "year", "payload_indexes")
@@ -40,8 +42,6 @@ def namespace(s):
         gives=mixpeek.NamespaceModel,
     )
     equal(changed.description, "changed", "description")
-    s.namespace_id = made.namespace_id
-    s.enter(made.namespace_id)
 
 
 def bucket(s):
@@ -53,6 +53,7 @@ def bucket(s):
         ),
         gives=mixpeek.BucketResponse,
     )
+    s.bucket_id = made.bucket_id
     equal((made.bucket_name, made.object_count, made.total_size_bytes), ("texts", 0, 0), "the new bucket")
     equal(made.bucket_schema.properties["year"].type.value, "integer", "type of year")
     by_name = s.typed("BucketsApi.get_bucket", "texts", gives=mixpeek.BucketResponse)
@@ -73,7 +74,6 @@ def bucket(s):
         "BucketsApi.update_bucket", made.bucket_id, mixpeek.BucketUpdateRequest(metadata={"n": 8}), gives=mixpeek.BucketResponse
     )
     equal((put.metadata, put.description), ({"n": 8}, "eight texts"), "metadata changed, description kept")
-    s.bucket_id = made.bucket_id
 
 
 def objects(s):
@@ -89,7 +89,7 @@ def objects(s):
     text = corpus.TEXTS[1][2].encode()
     encoded = {"base64": base64.b64encode(text).decode(), "mime_type": "text/plain"}
     uri = "data:text/plain;base64," + base64.b64encode(corpus.TEXTS[2][2].encode()).decode()
-    ids = [made.object_id]
+    s.first_objects = ids = [made.object_id]
     for index, data in ((1, encoded), (2, uri)):
         body = corpus.item(index)
         body["blobs"][0]["data"] = data
@@ -100,7 +100,6 @@ def objects(s):
             gives=mixpeek.ObjectResponse,
         )
         ids.append(one.object_id)
-    s.first_objects = ids
 
 
 def bulk(s):
@@ -113,10 +112,10 @@ def bulk(s):
         mixpeek.CreateObjectsBatchRequest(objects=[mixpeek.CreateObjectRequest.from_dict(o) for o in body]),
         gives=mixpeek.CreateObjectsBatchResponse,
     )
+    s.objects = s.first_objects + [o.object_id for o in sorted(answer.succeeded, key=lambda o: o.object_index or 0)]
     equal((answer.total_requested, answer.succeeded_count, answer.failed_count), (6, 5, 1), "counts")
     equal([f.object_index for f in answer.failed], [5], "index of the one that failed")
     contains(answer.failed[0].error, "year", "its reason names the field")
-    s.objects = s.first_objects + [o.object_id for o in sorted(answer.succeeded, key=lambda o: o.object_index)]
     equal(len(set(s.objects)), 8, "eight objects, each with its id")
 
 
@@ -182,10 +181,10 @@ def collections(s):
         ),
         gives=mixpeek.CollectionResponse,
     )
+    s.collection_id = made.collection_id
     equal(made.collection_name, "sentences", "collection_name")
     equal(made.feature_extractor.feature_extractor_id, "text_extractor_v1", "feature_extractor_id")
     equal((made.source.type.value, made.source.bucket_ids), ("bucket", [s.bucket_id]), "source")
-    s.collection_id = made.collection_id
     copy = s.typed(
         "CollectionsApi.create_collection",
         mixpeek.CreateCollectionRequest.from_dict(
@@ -202,8 +201,8 @@ def collections(s):
         ),
         gives=mixpeek.CollectionResponse,
     )
-    equal(copy.source.collection_ids, [s.collection_id], "source of the second")
     s.copies_id = copy.collection_id
+    equal(copy.source.collection_ids, [s.collection_id], "source of the second")
     for listed in (
         s.typed("CollectionsApi.list_collections", gives=mixpeek.ListCollectionsResponse),
         s.typed("CollectionsApi.list_collections_get", gives=mixpeek.ListCollectionsResponse),
@@ -216,8 +215,8 @@ def collections(s):
     ).features
     holds(features, "the text extractor gives at least one feature")
     primary = next((f for f in features if f.primary), features[0])
-    holds(primary.feature_uri.startswith("mixpeek://text_extractor@v1"), f"feature_uri, got {primary.feature_uri}")
     s.feature_uri = primary.feature_uri
+    holds(primary.feature_uri.startswith("mixpeek://text_extractor@v1"), f"feature_uri, got {primary.feature_uri}")
     changed = s.typed("CollectionsApi.update_collection", s.collection_id, {"description": "one text each"}, gives=mixpeek.CollectionResponse)
     equal(changed.description, "one text each", "description")
 

@@ -59,12 +59,12 @@ def create(s):
         ),
         gives=mixpeek.RetrieverConfig,
     )
+    s.retriever_id = made.retriever_id
     equal((made.retriever_name, made.version), ("texts", 1), "name and version")
     equal([x.stage_name for x in made.stages], ["search", "recent", "few"], "stages")
     equal(made.stages[2].parameters, {"limit": 5}, "parameters mirror config.parameters")
     equal(made.stages[2].config["parameters"], {"limit": 5}, "config.parameters")
     holds(made.collection_ids == [s.collection_id] or made.collection_identifiers == [s.collection_id], "the collection, by id")
-    s.retriever_id = made.retriever_id
     by_name = s.typed("RetrieversApi.get_retriever", "texts", gives=mixpeek.RetrieverModelOutput)
     equal((by_name.retriever_id, by_name.is_published), (made.retriever_id, False), "read by name")
     for listed in (
@@ -101,7 +101,7 @@ def execute(s, **inputs):
 def executions_by_question(s):
     """Every question has its text first, and the same question the same answer."""
     for question, topic, year in corpus.QUESTIONS:
-        answer = execute(s, query=question)
+        answer = s.execution = execute(s, query=question)
         holds(answer.documents, f"hits for {question!r}")
         first = answer.documents[0]
         equal((first["topic"], first["year"]), (topic, year), f"first hit for {question!r}")
@@ -110,7 +110,6 @@ def executions_by_question(s):
         again = execute(s, query=question)
         equal(again.documents, answer.documents, "the same question again")
         holds(again.execution_id != answer.execution_id, "each execution has an id of its own")
-    s.execution = answer
     equal(sorted(answer.stage_statistics.stages), ["few", "recent", "search"], "statistics by the stages' names")
     few = answer.stage_statistics.stages["few"]
     equal(few.output_count, len(answer.documents), "output_count of the last stage")
