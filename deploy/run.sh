@@ -23,14 +23,13 @@ server=$!
 trap 'kill -TERM "$server" 2>/dev/null || true; wait "$server"' EXIT
 trap 'exit 0' INT TERM
 
-healthy() { # without curl: bash opens the connection
+healthy() ( # without curl: bash opens the connection, in a shell of its own
   local answer
   exec 3<>"/dev/tcp/${listen%:*}/${listen##*:}" || return 1
   printf 'GET /v1/health HTTP/1.0\r\nHost: %s\r\n\r\n' "$listen" >&3
   IFS= read -r -t 2 answer <&3 || answer=
-  exec 3<&- 3>&-
   [[ $answer == *" 200 "* ]]
-}
+)
 for ((i = 0; ; i++)); do
   kill -0 "$server" 2>/dev/null || { echo "the server ended before it was ready: its message is above" >&2; exit 1; }
   healthy 2>/dev/null && break
