@@ -1,11 +1,9 @@
 package projections
 
 import (
-	"context"
 	"time"
 
 	"varve/domain"
-	"varve/eventstore"
 )
 
 // DocumentRow is one version of a document.
@@ -18,76 +16,40 @@ type DocumentRow struct {
 	Version  uint64    // of the document's stream
 }
 
-// DocumentQuery selects, orders and pages documents.
-type DocumentQuery struct {
-	Collections []string       // ids; none: all
-	Filter      *domain.Filter // nil: all
-	Search      string         // words that some text of the document must hold, each; case is folded
-	Sort        []Sort         // then by document id
-	After       string         // cursor of the page before
-	Offset      int
-	Limit       int  // 0 means 100
-	Total       bool // count all that match
-}
-
-// ValueCount is a value and how many documents have it.
-type ValueCount struct {
-	Value any // as domain.DecodeValue gives it
-	Count int
-}
-
 // Documents is the read model of documents: every version with the positions
 // between which it holds, and what each was made of.
-type Documents struct{}
+//
+// A document whose configuration version is older than the deletion of its
+// collection is void: it ends at the deletion, and is not there at all where it
+// was written after it. An erased version ends the one before and shows nothing.
+type Documents struct{ reader }
 
 // NewDocuments makes the projection.
 func NewDocuments() *Documents { return &Documents{} }
 
-// Document finds one document; domain.NotFound where it does not exist at the position.
-func (d *Documents) Document(ctx context.Context, at At, id string) (DocumentRow, error) {
-	return DocumentRow{}, errNotYet
+// Name is documents.
+func (*Documents) Name() string { return "documents" }
+
+// Version of tables and fold.
+func (*Documents) Version() int { return 1 }
+
+// Schema makes the tables. A row holds at positions from valid_from up to, not
+// including, valid_to. root_object_id and source_document_id are the edges of
+// lineage, valid as long as their row.
+func (*Documents) Schema() []string {
+	return []string{
+		`CREATE TABLE IF NOT EXISTS documents (log TEXT NOT NULL, document_id TEXT NOT NULL, valid_from BIGINT NOT NULL, valid_to BIGINT NOT NULL,
+			collection_id TEXT NOT NULL, version BIGINT NOT NULL, created BIGINT NOT NULL, updated BIGINT NOT NULL,
+			root_object_id TEXT NOT NULL, source_document_id TEXT NOT NULL, ordinal BIGINT NOT NULL, data TEXT NOT NULL)`,
+		`CREATE UNIQUE INDEX IF NOT EXISTS documents_key ON documents (log, document_id, valid_from)`,
+		`CREATE INDEX IF NOT EXISTS documents_collection ON documents (log, collection_id, document_id, valid_from, valid_to)`,
+		`CREATE INDEX IF NOT EXISTS documents_object ON documents (log, root_object_id) WHERE root_object_id <> ''`,
+		`CREATE INDEX IF NOT EXISTS documents_source ON documents (log, source_document_id) WHERE source_document_id <> ''`,
+		endedTable,
+	}
 }
 
-// Documents finds documents in the order given; ids that do not exist are left out.
-func (d *Documents) Documents(ctx context.Context, at At, ids []string) ([]DocumentRow, error) {
-	return nil, errNotYet
-}
-
-// List pages through documents.
-func (d *Documents) List(ctx context.Context, at At, q DocumentQuery) (Page[DocumentRow], error) {
-	return Page[DocumentRow]{}, errNotYet
-}
-
-// Count counts what a query selects; its order and paging are ignored.
-func (d *Documents) Count(ctx context.Context, at At, q DocumentQuery) (int, error) {
-	return 0, errNotYet
-}
-
-// Distinct counts the values of a field over what a query selects, the most
-// frequent first, at most limit (0: all); total is how many distinct values there are.
-func (d *Documents) Distinct(ctx context.Context, at At, q DocumentQuery, field string, limit int) (values []ValueCount, total int, err error) {
-	return nil, 0, errNotYet
-}
-
-// Children lists documents that were made of a document directly, by collection
-// and ordinal, at most limit (0: all).
-func (d *Documents) Children(ctx context.Context, at At, documentID string, limit int) ([]DocumentRow, error) {
-	return nil, errNotYet
-}
-
-// Ancestors gives the documents that a document was made of, the root's first,
-// without itself. Those that do not exist any more are left out.
-func (d *Documents) Ancestors(ctx context.Context, at At, documentID string) ([]DocumentRow, error) {
-	return nil, errNotYet
-}
-
-// ByObject lists the documents that were made of an object, directly or through
-// other documents, in the given collections (none: all), by collection and ordinal.
-func (d *Documents) ByObject(ctx context.Context, at At, objectID string, collections []string) ([]DocumentRow, error) {
-	return nil, errNotYet
-}
-
-// History lists all versions of a document, oldest first.
-func (d *Documents) History(ctx context.Context, log eventstore.LogID, documentID string) ([]DocumentRow, error) {
-	return nil, errNotYet
+// Handles are the events of documents, and the deletions of collections.
+func (*Documents) Handles() []string {
+	return []string{"document.written", "document.deleted", "collection.deleted"}
 }

@@ -1,0 +1,288 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"varve/domain"
+)
+
+// DocumentQuery selects, orders and pages documents.
+type DocumentQuery struct {
+	Collections []string       // ids; none: all
+	Filter      *domain.Filter // nil: all
+	Search      string         // words, each of which some text of the document must hold; case is folded
+	Sort        []Sort         // then by document id
+	After       string         // cursor of the page before: goes on at its position
+	Offset      int
+	Limit       int  // 0 means 100
+	Total       bool // count all that match
+}
+
+const documentColumns = `SELECT document_id, valid_from, valid_to, version, created, updated, data FROM documents `
+
+func scanDocument(rows *sql.Rows) (DocumentRow, error) {
+	var d DocumentRow
+	var data sql.RawBytes
+	var from, to, version, created, updated int64
+	var id string
+	if err := rows.Scan(&id, &from, &to, &version, &created, &updated, &data); err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal(data, &d.Document); err != nil {
+		return d, err
+	}
+	d.Position, d.Version, d.Created, d.Updated = uint64(from), uint64(version), micros(created), micros(updated)
+	if to != open {
+		d.Ended = uint64(to)
+	}
+	return d, nil
+}
+
+// Document finds one document; domain.NotFound where it does not exist at the position.
+func (d *Documents) Document(ctx context.Context, at At, id string) (DocumentRow, error) {
+	var found DocumentRow
+	err := d.query(ctx, documentColumns+`WHERE log = ? AND document_id = ? AND valid_from <= ? ORDER BY valid_from DESC LIMIT 1`,
+		[]any{string(at.Log), id, int64(at.Position)}, func(rows *sql.Rows) (err error) {
+			found, err = scanDocument(rows)
+			return err
+		})
+	if err != nil {
+		return DocumentRow{}, err
+	}
+	if found.Position == 0 || found.Ended != 0 && found.Ended <= at.Position {
+		return DocumentRow{}, domain.NotFound("document", id)
+	}
+	return found, nil
+}
+
+// Documents finds documents in the order given; ids that do not exist are left out.
+func (d *Documents) Documents(ctx context.Context, at At, ids []string) ([]DocumentRow, error) {
+	found := make(map[string]DocumentRow, len(ids))
+	for part := range slices.Chunk(ids, 256) {
+		list, padded := marks(len(part))
+		args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+		for _, id := range part {
+			args = append(args, id)
+		}
+		err := d.query(ctx, documentColumns+`WHERE log = ? AND valid_from <= ? AND valid_to > ? AND document_id IN (`+list+`)`,
+			pad(args, padded+3), func(rows *sql.Rows) error {
+				row, err := scanDocument(rows)
+				found[row.DocumentID] = row
+				return err
+			})
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := make([]DocumentRow, 0, len(ids))
+	for _, id := range ids {
+		if row, ok := found[id]; ok {
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
+
+// where is the range condition of a query as of a position.
+func (q *DocumentQuery) where(at At) (string, []any) {
+	text := `WHERE log = ? AND valid_from <= ? AND valid_to > ?`
+	args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+	if len(q.Collections) > 0 {
+		list, padded := marks(len(q.Collections))
+		text += ` AND collection_id IN (` + list + `)`
+		for _, id := range q.Collections {
+			args = append(args, id)
+		}
+		args = pad(args, padded+3)
+	}
+	return text, args
+}
+
+// each calls visit with every document that the query selects and whose id comes
+// after one, by id, until it gives errEnough. view is nil where nothing needed it.
+func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after string, viewed bool, visit func(DocumentRow, map[string]any) error) error {
+	text, args := q.where(at)
+	if after != "" {
+		text, args = text+` AND document_id > ?`, append(args, after)
+	}
+	words := searchWords(q.Search)
+	viewed = viewed || q.Filter != nil || len(words) > 0
+	return d.query(ctx, documentColumns+text+` ORDER BY document_id`, args, func(rows *sql.Rows) error {
+		row, err := scanDocument(rows)
+		if err != nil {
+			return err
+		}
+		var view map[string]any
+		if viewed {
+			view = row.View()
+			if !q.Filter.Match(view) || !searched(view, words) {
+				return nil
+			}
+		}
+		return visit(row, view)
+	})
+}
+
+// List pages through documents.
+func (d *Documents) List(ctx context.Context, at At, q DocumentQuery) (Page[DocumentRow], error) {
+	page := Page[DocumentRow]{At: at}
+	digest := queryDigest("documents", q.Collections, q.Filter, q.Search, q.Sort)
+	c, err := readCursor(q.After, digest, at.Position)
+	if err != nil {
+		return page, err
+	}
+	page.At.Position = c.Position
+	limit, offset := limitOf(q.Limit), q.Offset
+	if q.After != "" {
+		offset = 0
+	}
+	if q.Total {
+		n, err := d.Count(ctx, page.At, q)
+		if err != nil {
+			return page, err
+		}
+		page.Total = &n
+	}
+	if len(q.Sort) > 0 {
+		return page, d.listSorted(ctx, &page, &q, c, offset, limit)
+	}
+	err = d.each(ctx, page.At, &q, c.After, false, func(row DocumentRow, _ map[string]any) error {
+		if offset > 0 {
+			offset--
+			return nil
+		}
+		if len(page.Items) == limit {
+			c.After = page.Items[limit-1].DocumentID
+			page.Next = c.text()
+			return errEnough
+		}
+		page.Items = append(page.Items, row)
+		return nil
+	})
+	return page, err
+}
+
+// listSorted orders all that match by keys, and reads the page's rows again.
+func (d *Documents) listSorted(ctx context.Context, page *Page[DocumentRow], q *DocumentQuery, c cursor, offset, limit int) error {
+	var keys []sortKey
+	err := d.each(ctx, page.At, q, "", true, func(row DocumentRow, view map[string]any) error {
+		keys = append(keys, keysOf(view, q.Sort, row.DocumentID))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sortKeys(keys, q.Sort)
+	part, end := cut(keys, c.Skip+offset, limit)
+	ids := make([]string, len(part))
+	for i, k := range part {
+		ids[i] = k.id
+	}
+	if page.Items, err = d.Documents(ctx, page.At, ids); err != nil {
+		return err
+	}
+	if end < len(keys) {
+		c.Skip = end
+		page.Next = c.text()
+	}
+	return nil
+}
+
+// Count counts what a query selects; its order and paging are ignored.
+func (d *Documents) Count(ctx context.Context, at At, q DocumentQuery) (int, error) {
+	n := 0
+	if q.Filter == nil && q.Search == "" {
+		text, args := q.where(at)
+		err := d.query(ctx, `SELECT count(*) FROM documents `+text, args, func(rows *sql.Rows) error { return rows.Scan(&n) })
+		return n, err
+	}
+	err := d.each(ctx, at, &q, "", true, func(DocumentRow, map[string]any) error { n++; return nil })
+	return n, err
+}
+
+// CountByCollection counts the documents of every collection of a log;
+// collections without documents are absent.
+func (d *Documents) CountByCollection(ctx context.Context, at At) (map[string]int, error) {
+	counts := map[string]int{}
+	q := DocumentQuery{}
+	text, args := q.where(at)
+	err := d.query(ctx, `SELECT collection_id, count(*) FROM documents `+text+` GROUP BY collection_id`, args, func(rows *sql.Rows) error {
+		var id string
+		var n int
+		if err := rows.Scan(&id, &n); err != nil {
+			return err
+		}
+		counts[id] = n
+		return nil
+	})
+	return counts, err
+}
+
+// ValueCount is a value and how many documents have it.
+type ValueCount struct {
+	Value any // as domain.DecodeValue gives it
+	Count int
+}
+
+// Distinct counts the values of a field over what a query selects, the most
+// frequent first, at most limit (0: all); total is how many distinct values there
+// are. Of a field that holds an array each element counts once a document.
+func (d *Documents) Distinct(ctx context.Context, at At, q DocumentQuery, field string, limit int) (values []ValueCount, total int, err error) {
+	counts := map[string]*ValueCount{}
+	err = d.each(ctx, at, &q, "", true, func(_ DocumentRow, view map[string]any) error {
+		v, ok := domain.Lookup(view, field)
+		if !ok {
+			return nil
+		}
+		list, isList := v.([]any)
+		if !isList {
+			list = []any{v}
+		}
+		seen := map[string]bool{}
+		for _, v := range list {
+			k := string(domain.EncodeValue(v))
+			if seen[k] {
+				continue
+			}
+			seen[k] = true
+			if counts[k] == nil {
+				counts[k] = &ValueCount{Value: v}
+			}
+			counts[k].Count++
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	keys := make([]string, 0, len(counts))
+	for k := range counts {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b string) int {
+		if counts[a].Count != counts[b].Count {
+			return counts[b].Count - counts[a].Count
+		}
+		if a < b {
+			return -1
+		}
+		return 1
+	})
+	for _, k := range keys {
+		if limit > 0 && len(values) == limit {
+			break
+		}
+		values = append(values, *counts[k])
+	}
+	return values, len(keys), nil
+}
+
+// isNotFound says whether an error is domain.NotFound.
+func isNotFound(err error) bool {
+	var e *domain.Error
+	return errors.As(err, &e) && e.Code == domain.CodeNotFound
+}

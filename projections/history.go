@@ -1,0 +1,328 @@
+package projections
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+
+	"varve/eventstore"
+)
+
+// A history is a table of all versions of things: each row holds at positions
+// from valid_from up to, not including, valid_to. Things belong to a group, a
+// collection or a bucket, whose deletion ends them. Its columns are log, the
+// thing's id, valid_from, valid_to, the group's id, version, created, updated,
+// and more that only the projection knows.
+type history struct {
+	table, id, group string
+	more             []string
+}
+
+const historyColumns = 8 // before more
+
+func (h *history) width() int { return historyColumns + len(h.more) }
+
+func (h *history) columns() string {
+	return "log, " + h.id + ", valid_from, valid_to, " + h.group + ", version, created, updated, " + strings.Join(h.more, ", ")
+}
+
+// change is what a record does to a thing or to a group.
+type change struct {
+	kind     changeKind
+	log, id  string // id of the thing, or of the group that ends
+	position int64
+	version  int64 // of the stream
+	time     int64
+	group    string
+	checked  uint64 // version of the configuration that a write was checked against
+	more     []any
+}
+
+type changeKind uint8
+
+const (
+	writes changeKind = iota
+	deletes
+	ends // of a whole group
+)
+
+func changeOf(r *eventstore.Record) change {
+	return change{log: string(r.Log), position: int64(r.Position), version: int64(r.Version), time: r.Time.UnixMicro()}
+}
+
+// thing is the newest version of something that a fold knows.
+type thing struct {
+	from, to, created int64
+	group             string
+	row               int64 // its rowid, while filling
+	pending           int   // index of its row among those to be written; -1 where it is in the table
+}
+
+// fold turns changes into rows to write and rows to end.
+type fold struct {
+	h       *history
+	filling bool // rows get rowids, and are ended by them
+	things  map[string]map[string]*thing
+	ended   endings
+	width   int
+	rows    []any // flat
+	fresh   []*thing
+	closed  []closing
+	base    int64 // rowid of the last row written, while filling
+}
+
+type closing struct {
+	log, id       string
+	from, to, row int64
+}
+
+func (h *history) fold(filling bool) *fold {
+	f := &fold{h: h, filling: filling, things: map[string]map[string]*thing{}, ended: endings{}, width: h.width()}
+	if filling {
+		f.width++
+	}
+	return f
+}
+
+func (f *fold) put(log, id string, t *thing) {
+	m := f.things[log]
+	if m == nil {
+		m = map[string]*thing{}
+		f.things[log] = m
+	}
+	m[id] = t
+}
+
+// end ends the version that a thing has at a position.
+func (f *fold) end(log, id string, t *thing, at int64) {
+	if t == nil || t.to <= at || t.from >= at {
+		return
+	}
+	t.to = at
+	if t.pending >= 0 {
+		f.rows[t.pending*f.width+f.width-f.h.width()+3] = at
+		return
+	}
+	f.closed = append(f.closed, closing{log, id, t.from, at, t.row})
+}
+
+func (f *fold) write(c *change) {
+	end := f.ended.end(c.log, c.group, c.checked)
+	if end <= c.position {
+		return // void
+	}
+	t := f.things[c.log][c.id]
+	created := c.time
+	if t != nil && t.to > c.position && t.from < c.position {
+		created = t.created
+	}
+	f.end(c.log, c.id, t, c.position)
+	if t == nil {
+		t = &thing{}
+		f.put(c.log, c.id, t)
+	}
+	n := len(f.fresh)
+	*t = thing{from: c.position, to: end, created: created, group: c.group, pending: n}
+	f.fresh = append(f.fresh, t)
+	if f.filling {
+		t.row = f.base + int64(n) + 1
+		f.rows = append(f.rows, t.row)
+	}
+	f.rows = append(f.rows, c.log, c.id, c.position, end, c.group, c.version, created, c.time)
+	f.rows = append(f.rows, c.more...)
+}
+
+// apply folds changes; what they do to rows that are in the table already
+// happens at flush, except for the end of a whole group.
+func (f *fold) apply(ctx context.Context, tx *sql.Tx, changes []change) error {
+	for i := range changes {
+		c := &changes[i]
+		if err := f.ended.read(ctx, tx, c.log); err != nil {
+			return err
+		}
+		switch c.kind {
+		case writes:
+			f.write(c)
+		case deletes:
+			f.end(c.log, c.id, f.things[c.log][c.id], c.position)
+		case ends:
+			if err := f.endGroup(ctx, tx, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// endGroup ends all things of a group: those that the fold knows and, unless it
+// knows all, those in the table.
+func (f *fold) endGroup(ctx context.Context, tx *sql.Tx, c *change) error {
+	if err := f.ended.add(ctx, tx, c); err != nil {
+		return err
+	}
+	for id, t := range f.things[c.log] {
+		if t.group == c.id {
+			f.end(c.log, id, t, c.position)
+		}
+	}
+	if f.filling {
+		return nil
+	}
+	if err := f.flush(ctx, tx); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE `+f.h.table+` SET valid_to = $1 WHERE log = $2 AND `+f.h.group+` = $3 AND valid_from < $1 AND valid_to > $1`,
+		c.position, c.log, c.id); err != nil {
+		return fmt.Errorf("end %s of %s: %w", f.h.table, c.id, err)
+	}
+	return nil
+}
+
+// lookUp reads the newest versions of things that the changes touch and that
+// were there before them.
+func (f *fold) lookUp(ctx context.Context, tx *sql.Tx, changes []change) error {
+	type want struct {
+		ids   []any
+		first int64
+	}
+	wanted := map[string]*want{}
+	seen := make(map[[2]string]bool, len(changes))
+	for i := range changes {
+		c := &changes[i]
+		k := [2]string{c.log, c.id}
+		if c.kind == ends || seen[k] {
+			continue
+		}
+		seen[k] = true
+		if c.version > 1 {
+			w := wanted[c.log]
+			if w == nil {
+				w = &want{first: c.position}
+				wanted[c.log] = w
+			}
+			w.ids = append(w.ids, c.id)
+		}
+	}
+	for log, w := range wanted {
+		for ids := range slices.Chunk(w.ids, 256) {
+			list, padded := marks(len(ids))
+			args := pad(append([]any{log, w.first}, ids...), padded+2)
+			if err := f.readThings(ctx, tx, `SELECT 0, log, `+f.h.id+`, valid_from, valid_to, created, `+f.h.group+` FROM `+f.h.table+
+				` WHERE log = ? AND valid_to > ? AND `+f.h.id+` IN (`+list+`)`, args...); err != nil {
+				return fmt.Errorf("look up %s: %w", f.h.table, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fold) readThings(ctx context.Context, tx *sql.Tx, query string, args ...any) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		t := &thing{pending: -1}
+		var log, id string
+		if err := rows.Scan(&t.row, &log, &id, &t.from, &t.to, &t.created, &t.group); err != nil {
+			return err
+		}
+		f.put(log, id, t)
+	}
+	return rows.Err()
+}
+
+// flush writes what was folded.
+func (f *fold) flush(ctx context.Context, tx *sql.Tx) error {
+	if err := f.insert(ctx, tx); err != nil {
+		return err
+	}
+	if len(f.closed) > 0 {
+		slices.SortFunc(f.closed, func(a, b closing) int {
+			return cmp.Or(cmp.Compare(a.row, b.row), cmp.Compare(a.log, b.log), cmp.Compare(a.id, b.id))
+		})
+		if err := f.close(ctx, tx); err != nil {
+			return err
+		}
+	}
+	for _, t := range f.fresh {
+		t.pending = -1
+	}
+	f.base += int64(len(f.fresh))
+	clear(f.rows)
+	f.rows, f.fresh, f.closed = f.rows[:0], f.fresh[:0], f.closed[:0]
+	return nil
+}
+
+func (f *fold) insert(ctx context.Context, tx *sql.Tx) error {
+	columns := f.h.columns()
+	if f.filling {
+		columns = "rowid, " + columns
+	}
+	return bulk{before: `INSERT INTO ` + f.h.table + ` (` + columns + `) VALUES `, width: f.width}.write(ctx, tx, f.rows)
+}
+
+func (f *fold) close(ctx context.Context, tx *sql.Tx) error {
+	table := f.h.table
+	if f.filling {
+		values := make([]any, 0, 2*len(f.closed))
+		for _, c := range f.closed {
+			values = append(values, c.row, c.to)
+		}
+		return bulk{before: `WITH ending (id, until) AS (VALUES `, width: 2,
+			after: `) UPDATE ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.rowid = ending.id`}.write(ctx, tx, values)
+	}
+	values := make([]any, 0, 4*len(f.closed))
+	for _, c := range f.closed {
+		values = append(values, c.log, c.id, c.from, c.to)
+	}
+	return bulk{before: `WITH ending (log, id, since, until) AS (VALUES `, width: 4,
+		after: `) UPDATE ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.log = ending.log AND ` +
+			table + `.` + f.h.id + ` = ending.id AND ` + table + `.valid_from = ending.since`}.write(ctx, tx, values)
+}
+
+// applyPage is Apply of a history.
+func (h *history) applyPage(ctx context.Context, tx *sql.Tx, changes []change) error {
+	f := h.fold(false)
+	if err := f.lookUp(ctx, tx, changes); err != nil {
+		return err
+	}
+	if err := f.apply(ctx, tx, changes); err != nil {
+		return err
+	}
+	return f.flush(ctx, tx)
+}
+
+// historyLoading fills a history: the newest version of everything is kept in
+// memory instead of being looked up, rows are written once a transaction with
+// the end that they have by then, and rows of earlier transactions are ended by
+// rowid (which SQLite has), in the order of the file.
+type historyLoading struct {
+	f       *fold
+	changes func(page []eventstore.Record) ([]change, error)
+}
+
+func (h *history) load(ctx context.Context, tx *sql.Tx, changes func([]eventstore.Record) ([]change, error)) (loading, error) {
+	f := h.fold(true)
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(rowid), 0) FROM `+h.table).Scan(&f.base); err != nil {
+		return nil, fmt.Errorf("read what was filled: %w", err)
+	}
+	if f.base > 0 {
+		if err := f.readThings(ctx, tx, `SELECT rowid, log, `+h.id+`, valid_from, valid_to, created, `+h.group+` FROM `+h.table+` WHERE valid_to = $1`, open); err != nil {
+			return nil, fmt.Errorf("read what was filled: %w", err)
+		}
+	}
+	return &historyLoading{f, changes}, nil
+}
+
+func (l *historyLoading) prepare(page []eventstore.Record) (any, error) { return l.changes(page) }
+
+func (l *historyLoading) apply(ctx context.Context, tx *sql.Tx, prepared any) error {
+	return l.f.apply(ctx, tx, prepared.([]change))
+}
+
+func (l *historyLoading) flush(ctx context.Context, tx *sql.Tx) error { return l.f.flush(ctx, tx) }
