@@ -1,0 +1,64 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Grace is how long a blob is kept although no record refers to it: the append
+// that will refer to it may be on its way.
+const Grace = 24 * time.Hour
+
+// Swept says what a sweep removed.
+type Swept struct {
+	Blobs     int
+	Bytes     int64
+	Leftovers int // temporary files of writes that a crash ended
+}
+
+// Sweep removes blobs that were put longer than Grace ago and that referenced says no to.
+// It asks about every old blob, of packed attachments too (scope of Packed), and an
+// error of it ends the sweep: in doubt a blob stays.
+func (s *Store) Sweep(ctx context.Context, referenced func(ctx context.Context, scope, digest string) (bool, error)) (Swept, error) {
+	var swept Swept
+	before := s.now().Add(-Grace)
+	err := s.driver.list(ctx, func(e entry) error {
+		scope, digest, ok := parseName(e.name)
+		if !ok || !e.modified.Before(before) {
+			return nil
+		}
+		used, err := referenced(ctx, scope, digest)
+		if err != nil || used {
+			return err
+		}
+		removed, err := s.removeOld(ctx, e.name, before)
+		if removed {
+			swept.Blobs++
+			swept.Bytes += e.size
+		}
+		return err
+	})
+	if err != nil {
+		return swept, fmt.Errorf("sweep blobs: %w", err)
+	}
+	if swept.Leftovers, err = s.driver.leftovers(ctx, before); err != nil {
+		return swept, fmt.Errorf("sweep temporary files: %w", err)
+	}
+	return swept, nil
+}
+
+// removeOld removes a blob unless it was put again meanwhile.
+func (s *Store) removeOld(ctx context.Context, name string, before time.Time) (bool, error) {
+	s.finish.Lock()
+	defer s.finish.Unlock()
+	e, err := s.driver.stat(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || !e.modified.Before(before) {
+		return false, err
+	}
+	return true, s.driver.remove(ctx, name)
+}
