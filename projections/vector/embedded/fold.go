@@ -18,6 +18,9 @@ import (
 func (x *Index) Apply(ctx context.Context, shard int, page []eventstore.Record) error {
 	x.apply.Lock()
 	defer x.apply.Unlock()
+	if x.isClosed() {
+		return errClosed
+	}
 	for len(page) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -66,12 +69,17 @@ func (x *Index) fill(ctx context.Context, l *logIndex, upTo uint64) error {
 		if r.Position > upTo {
 			break
 		}
-		r.Feed = 0
 		l.mu.Lock()
 		l.fold(&r)
 		l.mu.Unlock()
+		if l.head.count() >= x.opts.HeadRows {
+			if err := x.seal(l); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	// The feed does not repeat these records: they must not be in a head when the index is saved.
+	return x.seal(l)
 }
 
 // fold applies one record; l.mu is held.
@@ -104,7 +112,7 @@ func (l *logIndex) fold(r *eventstore.Record) {
 		if e.DocumentID != id {
 			l.end(e.DocumentID, r.Position)
 		}
-		if l.deleted[e.CollectionID] > e.ConfigVersion {
+		if list := l.deleted[e.CollectionID]; len(list) > 0 && list[len(list)-1].Version > e.ConfigVersion {
 			return // void: its collection was deleted meanwhile
 		}
 		l.add(r, &e.Document)
@@ -113,7 +121,7 @@ func (l *logIndex) fold(r *eventstore.Record) {
 			l.end(e.DocumentID, r.Position)
 		}
 	case *domain.CollectionDeleted:
-		l.deleted[e.CollectionID] = r.Version
+		l.deleted[e.CollectionID] = append(l.deleted[e.CollectionID], deletion{r.Version, r.Position})
 		for _, p := range l.parts() {
 			p.endCollection(e.CollectionID, r.Position)
 		}

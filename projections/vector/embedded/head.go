@@ -121,6 +121,16 @@ func (h *head) end(id string, position uint64) bool {
 	return h.all[rows[len(rows)-1]].to.CompareAndSwap(forever, position)
 }
 
+func (h *head) count() int { return len(h.all) }
+
+// first is the oldest row, nil where there is none.
+func (h *head) first() *headRow {
+	if len(h.all) == 0 {
+		return nil
+	}
+	return h.all[0]
+}
+
 func (h *head) snapshot() *headView {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

@@ -31,6 +31,8 @@ type Options struct {
 	// Verify makes Open check the bytes of vectors and payloads too, not only the
 	// structure of segments.
 	Verify bool
+	// NoMerge leaves segments as they are until Merge is called.
+	NoMerge bool
 	// Prefix reads a log's records with position > after and ≤ upTo. It is asked
 	// where the feed's first record of a log is not the log's first: the log
 	// continues another one, whose records the feed does not repeat. Nil: such a
@@ -58,12 +60,20 @@ type Index struct {
 	opts  Options
 	cache *cache
 
-	apply sync.Mutex // held by Apply, Flush and Close
+	apply  sync.Mutex // held by Apply, Flush and Close
+	merged []string   // files to be removed when the manifest names them no more; under apply
+
+	mergeLock sync.Mutex // held while segments are merged; before apply
+	life      context.Context
+	end       context.CancelFunc
 
 	mu     sync.RWMutex // guards what follows
 	logs   map[eventstore.LogID]*logIndex
 	feeds  map[int]uint64
 	closed bool
+
+	damage     error // why Open emptied the index
+	mergeError error // of the last merge in the background
 }
 
 var _ vector.Index = (*Index)(nil)
@@ -75,9 +85,15 @@ type logIndex struct {
 
 	mu       sync.RWMutex // held for writing while a page is folded
 	applied  uint64
-	deleted  map[string]uint64 // id of a deleted collection → version of the config stream
+	deleted  map[string][]deletion // by collection, oldest first
 	head     *head
 	segments []*segment
+}
+
+// deletion is the end of a collection.
+type deletion struct {
+	Version  uint64 `json:"version"` // of the config stream
+	Position uint64 `json:"position"`
 }
 
 // Applied is the shard's feed position up to which records were applied.
@@ -122,7 +138,7 @@ func (x *Index) logOrNew(id eventstore.LogID, shard int) (l *logIndex, fresh boo
 	defer x.mu.Unlock()
 	l = x.logs[id]
 	if l == nil {
-		l = &logIndex{id: id, shard: shard, deleted: map[string]uint64{}, head: newHead()}
+		l = &logIndex{id: id, shard: shard, deleted: map[string][]deletion{}, head: newHead()}
 		x.logs[id] = l
 		return l, true
 	}

@@ -1,0 +1,192 @@
+package embedded
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"sync/atomic"
+
+	"varve/eventstore"
+)
+
+// manifest is what a restart finds: which segments there are, when their rows
+// end, and how far the feed was taken into them. Its file holds the SHA-256 of the
+// rest in hexadecimal, a newline, and JSON; it is replaced by renaming. What
+// a manifest names was synced before.
+type manifest struct {
+	Format int               `json:"format"`
+	Feeds  map[string]uint64 `json:"feeds"` // by shard
+	Logs   []manifestLog     `json:"logs"`
+}
+
+type manifestLog struct {
+	ID       eventstore.LogID      `json:"id"`
+	Shard    int                   `json:"shard"`
+	Applied  uint64                `json:"applied"` // records up to here are in the segments
+	Deleted  map[string][]deletion `json:"deleted,omitempty"`
+	Segments []manifestSegment     `json:"segments,omitempty"`
+}
+
+type manifestSegment struct {
+	Digest string `json:"digest"`
+	Ends   string `json:"ends,omitempty"` // base64 of varints: row − row before, position
+}
+
+const (
+	manifestFormat = 1
+	manifestFile   = "manifest"
+	segmentSuffix  = ".seg"
+)
+
+// save writes the manifest: of every log what its segments hold, and of every
+// shard the feed position from which the rest comes again. x.apply is held.
+func (x *Index) save() error {
+	m := manifest{Format: manifestFormat, Feeds: map[string]uint64{}}
+	feeds := map[int]uint64{}
+	x.mu.RLock()
+	for shard, feed := range x.feeds {
+		feeds[shard] = feed
+	}
+	logs := make([]*logIndex, 0, len(x.logs))
+	for _, l := range x.logs {
+		logs = append(logs, l)
+	}
+	x.mu.RUnlock()
+	sort.Slice(logs, func(i, j int) bool { return logs[i].id < logs[j].id })
+	for _, l := range logs {
+		saved := manifestLog{ID: l.id, Shard: l.shard, Applied: l.applied}
+		if first := l.head.first(); first != nil {
+			saved.Applied = first.from - 1
+			feeds[l.shard] = min(feeds[l.shard], first.feed-1)
+		}
+		for id, list := range l.deleted {
+			for _, d := range list {
+				if d.Position <= saved.Applied {
+					if saved.Deleted == nil {
+						saved.Deleted = map[string][]deletion{}
+					}
+					saved.Deleted[id] = append(saved.Deleted[id], d)
+				}
+			}
+		}
+		for _, s := range l.segments {
+			saved.Segments = append(saved.Segments, manifestSegment{Digest: s.digest, Ends: s.packEnds(saved.Applied)})
+		}
+		m.Logs = append(m.Logs, saved)
+	}
+	for shard, feed := range feeds {
+		m.Feeds[strconv.Itoa(shard)] = feed
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return wrap("encode the manifest", err)
+	}
+	sum := sha256.Sum256(text)
+	content := append([]byte(hex.EncodeToString(sum[:])+"\n"), text...)
+	return wrap("write the manifest", replaceFile(filepath.Join(x.dir, manifestFile), content))
+}
+
+// packEnds gives the ends up to a position; those after it come again with the feed.
+func (s *segment) packEnds(upTo uint64) string {
+	if s.ended.Load() == 0 {
+		return ""
+	}
+	var b []byte
+	before := 0
+	for row := range s.ends {
+		if end := atomic.LoadUint64(&s.ends[row]); end != 0 && end <= upTo {
+			b = binary.AppendUvarint(b, uint64(row-before))
+			b = binary.AppendUvarint(b, end)
+			before = row
+		}
+	}
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+func (s *segment) unpackEnds(packed string) error {
+	b, err := base64.StdEncoding.DecodeString(packed)
+	if err != nil {
+		return torn("ends: %v", err)
+	}
+	row := uint64(0)
+	for len(b) > 0 {
+		step, n := binary.Uvarint(b)
+		if n <= 0 {
+			return torn("ends are cut off")
+		}
+		end, m := binary.Uvarint(b[n:])
+		if m <= 0 || step >= uint64(s.n) || row+step >= uint64(s.n) || end <= s.from[row+step] {
+			return torn("ends do not fit the segment")
+		}
+		row += step
+		s.endRow(uint32(row), end)
+		b = b[n+m:]
+	}
+	return nil
+}
+
+// loadManifest reads the manifest; nil where there is none.
+func loadManifest(dir string) (*manifest, error) {
+	content, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	digest, text, _ := bytes.Cut(content, []byte("\n"))
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != string(digest) {
+		return nil, torn("the manifest's digest does not fit")
+	}
+	m := &manifest{}
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, torn("manifest: %v", err)
+	}
+	if m.Format != manifestFormat {
+		return nil, torn("the manifest has format %d", m.Format)
+	}
+	return m, nil
+}
+
+// replaceFile writes a file so that a crash leaves the old or the new one.
+func replaceFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return finishFile(f, path, err)
+}
+
+// finishFile syncs a new file, gives it its name, and syncs the folder. It removes
+// the file where that fails, or where writing it failed.
+func finishFile(f *os.File, path string, err error) error {
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
