@@ -2,6 +2,7 @@ package domain
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"time"
 	"unicode"
@@ -141,17 +142,8 @@ func (c *Condition) compileText(where string, m *matcher) error {
 		if len(pattern) > MaxFilterPattern {
 			return Invalid(where, "range", "the pattern has %d bytes; at most %d are read", len(pattern), MaxFilterPattern)
 		}
-		prefix := "(?:"
-		if m.fold {
-			prefix = "(?i:"
-		}
-		// Compiled alone first, so that "a)(b" cannot lean on the group around it.
-		if _, err := regexp.Compile(pattern); err != nil {
-			return Invalid(where, "pattern", "%q is no regular expression (RE2 syntax, no look-around or back-references): %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-		}
-		var err error
-		if m.re, err = regexp.Compile(prefix + pattern + ")"); err != nil {
-			return Invalid(where, "pattern", "%q is no regular expression: %s", pattern, err.Error())
+		if err := m.compilePattern(where, pattern); err != nil {
+			return err
 		}
 	case OpText, OpPhrase, OpWords:
 		if m.tokens = filterTokens(text); len(m.tokens) == 0 {
@@ -161,6 +153,46 @@ func (c *Condition) compileText(where string, m *matcher) error {
 		m.text = text
 	}
 	return nil
+}
+
+// compilePattern reads an RE2 pattern. What it would compile to is estimated
+// first: a short pattern with counted repetitions can ask for much.
+func (m *matcher) compilePattern(where, pattern string) error {
+	wrong := func(err error) error {
+		return Invalid(where, "pattern", "%q is no regular expression (RE2 syntax, no look-around or back-references): %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	flags := syntax.Perl
+	if m.fold {
+		flags |= syntax.FoldCase
+	}
+	tree, err := syntax.Parse(pattern, flags)
+	if err != nil {
+		return wrong(err)
+	}
+	if size := patternSize(tree); size > maxFilterProgram {
+		return Invalid(where, "range", "the pattern %s repeats too much: about %d steps; at most %d are allowed", excerpt(pattern), size, maxFilterProgram)
+	}
+	if m.fold {
+		pattern = "(?i)" + pattern
+	}
+	if m.re, err = regexp.Compile(pattern); err != nil {
+		return wrong(err)
+	}
+	return nil
+}
+
+func patternSize(re *syntax.Regexp) int {
+	size := 1
+	for _, sub := range re.Sub {
+		size += patternSize(sub)
+	}
+	switch re.Op {
+	case syntax.OpLiteral:
+		size += len(re.Rune)
+	case syntax.OpRepeat:
+		size *= max(re.Max, re.Min+1)
+	}
+	return min(size, 1<<40)
 }
 
 // operandText gives the text of a string, number or boolean.

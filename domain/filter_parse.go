@@ -13,6 +13,7 @@ const (
 	MaxFilterConditions = 1000  // leaves
 	MaxFilterList       = 10000 // values of in and nin, points of a polygon
 	MaxFilterPattern    = 1000  // bytes of a regular expression
+	maxFilterProgram    = 5000  // steps that it compiles to, about
 )
 
 // ParseFilter reads the reference's filter language; path names where the filter
@@ -59,6 +60,11 @@ func ParseLiteralFilter(path string, raw json.RawMessage) (*Filter, error) {
 	if err != nil {
 		return nil, Invalid(path, "json", "%s", err.Error())
 	}
+	return ParseLiteralFilterValue(path, v)
+}
+
+// ParseLiteralFilterValue is ParseLiteralFilter for a value that is decoded already.
+func ParseLiteralFilterValue(path string, v any) (*Filter, error) {
 	return (&filterParser{literal: true}).root(path, v)
 }
 

@@ -216,6 +216,8 @@ func TestFilterRefused(t *testing.T) {
 		{`{"field":"a","operator":"regex","value":"a)(b"}`, "filters.value", "RE2"},
 		{`{"field":"a","operator":"regex","value":"(?=x)"}`, "filters.value", "look-around"},
 		{`{"field":"a","operator":"regex","value":"` + strings.Repeat("a", 1001) + `"}`, "filters.value", "1000"},
+		{`{"field":"a","operator":"regex","value":"((\\pL\\d){50}x){20}(ab){900}(ab){900}(ab){900}"}`, "filters.value", "repeats too much"},
+		{`{"field":"a","operator":"regex","value":"(a{500}){500}"}`, "filters.value", "RE2"},
 		{`{"field":"a","operator":"regex","value":["x"]}`, "filters.value", "a string"},
 		{`{"field":"a","operator":"in","value":"x"}`, "filters.value", "list"},
 		{`{"field":"a","operator":"gt","value":null}`, "filters.value", "number"},
@@ -276,6 +278,24 @@ func TestFilterMadeByHand(t *testing.T) {
 	}
 	if !AllOf(score, f).Match(doc) || !AnyOf(NoneOf(score), f).Match(doc) || NoneOf(score, f).Match(doc) {
 		t.Error("AllOf, AnyOf, NoneOf")
+	}
+}
+
+// TestFilterPending: what is not resolved matches nothing, wherever it stands.
+func TestFilterPending(t *testing.T) {
+	doc := mustDoc(t, `{"a":1}`)
+	for _, in := range []string{
+		`{"a":"{{INPUT.x}}"}`, `{"NOT":[{"a":"{{INPUT.x}}"}]}`, `{"NOT":[{"AND":[{"a":2},{"a":"{{INPUT.x}}"}]}]}`, `{"NOT":[{"NOT":[{"a":{"type":"dynamic","field":"inputs.x"}}]}]}`,
+		`{"AND":[{"a":1},{"NOT":{"b":["{{INPUT.x}}"]}}]}`, `{"field":"b","operator":"exists","value":"{{INPUT.x}}"}`,
+	} {
+		f := mustFilter(t, in)
+		if ok, why := f.MatchExplain(doc); !f.Pending() || ok || why == nil {
+			t.Errorf("%s: pending %v, matches %v, %v", in, f.Pending(), ok, why)
+		}
+	}
+	f, err := ParseLiteralFilter("f", json.RawMessage(`{"a":"{{INPUT.x}}","b":"{{"}`))
+	if err != nil || f.Pending() || !f.Match(map[string]any{"a": "{{input.X}}", "b": "{{"}) {
+		t.Errorf("literal: %v, %v", f, err)
 	}
 }
 

@@ -69,8 +69,8 @@ func TestBucketSchemaCheck(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.doc, got, c.want)
 		}
 	}
-	doc := mustDoc(t, `{"sku":"a","dim":{"w":1}}`)
-	if got := string(EncodeValue(s.ApplyDefaults(doc))); got != `{"dim":{"u":"cm","w":1},"n":3,"sku":"a"}` || len(doc) != 2 {
+	doc := mustDoc(t, `{"sku":"a","dim":{"w":1},"n":null}`)
+	if got := string(EncodeValue(s.ApplyDefaults(doc))); got != `{"dim":{"u":"cm","w":1},"n":3,"sku":"a"}` || doc["n"] != nil {
 		t.Errorf("defaults: %s, given %v", got, doc)
 	}
 	if v := s.Check("p", mustDoc(t, `{"sku":5}`))[0]; v.Message != "must be a string, not 5" {

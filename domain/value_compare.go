@@ -314,5 +314,5 @@ func IsInteger(v any) bool {
 		return false
 	}
 	d := newDecimal(s)
-	return d.digits() <= max(d.point, 0)
+	return d.digits() <= d.point
 }
