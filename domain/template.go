@@ -94,7 +94,9 @@ func RenderValue(path string, v any, env TemplateEnv) (any, error) {
 
 type renderer struct {
 	env    *TemplateEnv
-	budget int
+	budget int           // bytes that may still be produced
+	steps  int           // parts and conditions executed so far
+	vars   []templateVar // loop variables, the innermost last
 }
 
 func pathOrRoot(path string) string {
@@ -158,19 +160,8 @@ func (r *renderer) template(t *Template) (v any, absent bool, err error) {
 		return v, absent, r.spent(err)
 	}
 	var b strings.Builder
-	for _, p := range t.parts {
-		text := p.text
-		if p.expr != nil {
-			v, _, err := r.expression(p.expr)
-			if err != nil {
-				return nil, false, err
-			}
-			text = templateText(v)
-		}
-		if r.budget -= len(text); r.budget < 0 {
-			return nil, false, r.spent(nil)
-		}
-		b.WriteString(text)
+	if err := r.text(&b, t.parts); err != nil {
+		return nil, false, err
 	}
 	return b.String(), false, nil
 }
@@ -207,6 +198,12 @@ func valueSize(v any) int {
 func (r *renderer) expression(e *templateExpr) (v any, absent bool, err error) {
 	v = e.literal
 	var missing error
+	if e.variable != "" {
+		var ok bool
+		if v, ok = lookupSteps(r.variable(e.variable), e.steps); !ok {
+			absent, missing = true, fmt.Errorf("{{%s}} names nothing", e.source)
+		}
+	}
 	if e.namespace != "" {
 		if v, missing, err = r.read(e); err != nil {
 			return nil, false, err

@@ -3,16 +3,17 @@ package domain
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// exprLexer reads one expression and its closing braces.
+// exprLexer reads the text of a template from i on.
 type exprLexer struct {
-	s         string
-	i         int
-	trimAfter bool
+	s    string
+	i    int
+	vars []string // loop variables in scope
 }
 
 func (x *exprLexer) space() {
@@ -23,42 +24,50 @@ func (x *exprLexer) space() {
 
 func (x *exprLexer) starts(prefix string) bool { return strings.HasPrefix(x.s[x.i:], prefix) }
 
-func (x *exprLexer) expression() (*templateExpr, error) {
+// closes reads the closing mark, "}}" or "%}", and says whether a - before it
+// takes the white space behind it away.
+func (x *exprLexer) closes(mark string) (trim bool, err error) {
+	x.space()
+	switch {
+	case x.starts(mark):
+		x.i += len(mark)
+		return false, nil
+	case x.starts("-" + mark):
+		x.i += len(mark) + 1
+		return true, nil
+	case x.i >= len(x.s):
+		return false, fmt.Errorf("the closing %s is missing", mark)
+	}
+	return false, fmt.Errorf("%s is not read here; an expression is a name with filters, {{ INPUT.name | filter }}", excerpt(x.s[x.i:]))
+}
+
+// operand reads a name or literal with its filters.
+func (x *exprLexer) operand() (*templateExpr, error) {
 	e := &templateExpr{}
+	x.space()
 	from := x.i
 	if err := x.primary(e); err != nil {
 		return nil, err
 	}
 	for {
-		x.space()
 		end := x.i
-		switch {
-		case x.starts("}}"):
-			x.i += 2
-		case x.starts("-}}"):
-			x.i += 3
-			x.trimAfter = true
-		case x.starts("|"):
-			x.i++
-			f, err := x.filter()
-			if err != nil {
-				return nil, err
-			}
-			e.filters = append(e.filters, f)
-			continue
-		case x.i >= len(x.s):
-			return nil, fmt.Errorf("the closing }} is missing")
-		default:
-			return nil, fmt.Errorf("%s is not read here; an expression is a name with filters, {{ INPUT.name | filter }}", excerpt(x.s[x.i:]))
+		x.space()
+		if !x.starts("|") {
+			x.i, e.source = end, strings.TrimSpace(x.s[from:end])
+			return e, nil
 		}
-		e.source = strings.TrimSpace(x.s[from:end])
-		return e, nil
+		x.i++
+		f, err := x.filter()
+		if err != nil {
+			return nil, err
+		}
+		e.filters = append(e.filters, f)
 	}
 }
 
 func (x *exprLexer) primary(e *templateExpr) error {
 	x.space()
-	if x.starts("}}") || x.starts("-}}") || x.i >= len(x.s) {
+	if x.starts("}}") || x.starts("-}}") || x.starts("%}") || x.starts("-%}") || x.i >= len(x.s) {
 		return fmt.Errorf("the expression is empty; name a value, for example INPUT.query")
 	}
 	if v, ok, err := x.literal(); err != nil || ok {
@@ -75,6 +84,10 @@ func (x *exprLexer) primary(e *templateExpr) error {
 		return nil
 	case "none", "null":
 		return nil
+	}
+	if slices.Contains(x.vars, first) {
+		e.variable = first
+		return x.steps(e)
 	}
 	ns, ok := templateNamespaces[strings.ToLower(first)]
 	if !ok {
@@ -134,7 +147,7 @@ func (x *exprLexer) ident() string {
 	from := x.i
 	for x.i < len(x.s) {
 		r, n := utf8.DecodeRuneInString(x.s[x.i:])
-		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' && (r != '-' || x.i == from || x.starts("-}}")) {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' && (r != '-' || x.i == from || x.starts("-}}") || x.starts("-%}")) {
 			break
 		}
 		x.i += n

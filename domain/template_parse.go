@@ -14,16 +14,19 @@ type Template struct {
 	parts []templatePart
 }
 
-// templatePart is text, or an expression where expr is set.
+// templatePart is text, an expression, an if or a for; one of them is set.
 type templatePart struct {
-	text string
-	expr *templateExpr
+	text     string
+	expr     *templateExpr
+	branches []templateBranch // if, elif, else (with a nil condition)
+	loop     *templateLoop
 }
 
 // templateExpr is a name or a literal with filters applied from left to right.
 type templateExpr struct {
 	source    string // as written, trimmed, for messages
-	namespace string // one of templateNamespaces; "" for a literal
+	namespace string // one of templateNamespaces; "" for a literal and a loop variable
+	variable  string // a loop variable
 	steps     []pathStep
 	literal   any
 	filters   []templateFilter
@@ -71,46 +74,95 @@ func hasTemplate(v any) bool {
 // ParseTemplate reads a template string. An expression is a name (a namespace
 // INPUT, DOC, STAGE, CONTEXT or PRINCIPAL in any case, inputs too, then .key, [n]
 // or ['key']) or a literal (string, number, true, false, none), followed by
-// filters: {{ INPUT.brand | default('any') | upper }}. {{- and -}} take the white
-// space beside them away. Statements ({% … %}) are refused.
+// filters: {{ INPUT.brand | default('any') | upper }}. Statements are
+// {% if … %} {% elif … %} {% else %} {% endif %} and
+// {% for item in … %} {% else %} {% endfor %}; see template_statement.go. A - inside
+// the marks ({{- -}}, {%- -%}) takes the white space beside them away.
 func ParseTemplate(s string) (*Template, error) {
 	if len(s) > MaxTemplateLength {
 		return nil, fmt.Errorf("the template has %d bytes; at most %d are read", len(s), MaxTemplateLength)
 	}
-	t := &Template{}
-	expressions, trim := 0, false
+	p := templateParser{exprLexer: exprLexer{s: s}}
+	parts, _, err := p.parts()
+	if err != nil {
+		return nil, err
+	}
+	return &Template{parts: parts}, nil
+}
+
+type templateParser struct {
+	exprLexer
+	marks int  // expressions and statements so far
+	depth int  // statements around
+	trim  bool // the last mark takes white space away
+}
+
+// parts reads up to a statement that begins with one of the stop words, or to the
+// end where there are none. After a stop word the rest of its statement is unread.
+func (p *templateParser) parts(stop ...string) (parts []templatePart, stopped string, err error) {
 	for {
-		open := strings.Index(s, "{{")
-		text := s
+		rest := p.s[p.i:]
+		open := -1
+		for i := strings.IndexByte(rest, '{'); i >= 0 && i+1 < len(rest); {
+			if rest[i+1] == '{' || rest[i+1] == '%' {
+				open = i
+				break
+			}
+			next := strings.IndexByte(rest[i+1:], '{')
+			if next < 0 {
+				break
+			}
+			i += 1 + next
+		}
+		text := rest
 		if open >= 0 {
-			text = s[:open]
+			text = rest[:open]
 		}
-		if i := strings.Index(text, "{%"); i >= 0 {
-			return nil, fmt.Errorf("statements (%s) are not supported in templates; use expressions {{ … }} with filters", excerpt(text[i:]))
-		}
-		if trim {
+		if p.trim {
 			text = strings.TrimLeftFunc(text, unicode.IsSpace)
 		}
+		p.trim = false
 		if open < 0 {
-			t.add(text)
-			return t, nil
+			p.i = len(p.s)
+			if len(stop) > 0 {
+				return nil, "", fmt.Errorf("the template ends where {%% %s %%} is expected", stop[len(stop)-1])
+			}
+			return appendPart(parts, text), "", nil
 		}
-		x := exprLexer{s: s[open+2:]}
-		if strings.HasPrefix(x.s, "-") && !startsNumber(x.s) {
-			x.i++
+		at, statement := p.i+open, rest[open+1] == '%'
+		p.i = at + 2
+		if p.starts("-") && (statement || !startsNumber(p.s[p.i:])) {
+			p.i++
 			text = strings.TrimRightFunc(text, unicode.IsSpace)
 		}
-		t.add(text)
-		if expressions++; expressions > MaxTemplateExpressions {
-			return nil, fmt.Errorf("the template has more than %d expressions", MaxTemplateExpressions)
+		parts = appendPart(parts, text)
+		if p.marks++; p.marks > MaxTemplateExpressions {
+			return nil, "", fmt.Errorf("the template has more than %d expressions", MaxTemplateExpressions)
 		}
-		e, err := x.expression()
+		if !statement {
+			e, err := p.operand()
+			if err == nil {
+				p.trim, err = p.closes("}}")
+			}
+			if err != nil {
+				return nil, "", fmt.Errorf("the template %s: %w", excerpt(p.s[at:]), err)
+			}
+			parts = append(parts, templatePart{expr: e})
+			continue
+		}
+		p.space()
+		word := p.ident()
+		if slices.Contains(stop, word) {
+			return parts, word, nil
+		}
+		part, err := p.statement(word)
 		if err != nil {
-			return nil, fmt.Errorf("the template %s: %w", excerpt(s[open:]), err)
+			if strings.HasPrefix(err.Error(), "the template") {
+				return nil, "", err
+			}
+			return nil, "", fmt.Errorf("the template %s: %w", excerpt(p.s[at:]), err)
 		}
-		t.parts = append(t.parts, templatePart{expr: e})
-		trim = x.trimAfter
-		s = x.s[x.i:]
+		parts = append(parts, part)
 	}
 }
 
@@ -119,19 +171,20 @@ func startsNumber(s string) bool {
 	return len(s) > 1 && s[0] == '-' && s[1] >= '0' && s[1] <= '9'
 }
 
-func (t *Template) add(text string) {
-	if text != "" {
-		t.parts = append(t.parts, templatePart{text: text})
+func appendPart(parts []templatePart, text string) []templatePart {
+	if text == "" {
+		return parts
 	}
+	return append(parts, templatePart{text: text})
 }
 
 // Whole says whether the template is one expression and nothing else; its value
 // then keeps its type.
 func (t *Template) Whole() bool { return len(t.parts) == 1 && t.parts[0].expr != nil }
 
-// Dynamic says whether the template has an expression at all.
+// Dynamic says whether the template has an expression or statement at all.
 func (t *Template) Dynamic() bool {
-	return slices.ContainsFunc(t.parts, func(p templatePart) bool { return p.expr != nil })
+	return slices.ContainsFunc(t.parts, func(p templatePart) bool { return p.text == "" })
 }
 
 // TemplateName is what an expression reads: a namespace and the first key in it,
@@ -144,14 +197,11 @@ type TemplateName struct {
 // Names gives what the template reads, in order, each once.
 func (t *Template) Names() []TemplateName {
 	var names []TemplateName
-	for _, p := range t.parts {
-		if p.expr == nil || p.expr.namespace == "" {
-			continue
-		}
-		if n := p.expr.name(); !slices.Contains(names, n) {
+	visitExprs(t.parts, func(e *templateExpr) {
+		if n := e.name(); e.namespace != "" && !slices.Contains(names, n) {
 			names = append(names, n)
 		}
-	}
+	})
 	return names
 }
 
@@ -179,13 +229,13 @@ func excerpt(s string) string {
 // parseExpressionPath reads the reference of a dynamic value: a namespace and a
 // path in it, "inputs.brand".
 func parseExpressionPath(s string) (*templateExpr, error) {
-	x := exprLexer{s: s + "}}"}
-	e, err := x.expression()
+	x := exprLexer{s: s}
+	e, err := x.operand()
 	switch {
 	case err != nil:
 		return nil, err
 	case x.i != len(x.s) || e.namespace == "" || len(e.filters) > 0 || len(e.steps) == 0:
-		return nil, fmt.Errorf("%q is no reference; give a namespace and a name, for example \"inputs.brand\"", s)
+		return nil, fmt.Errorf("%s is no reference; give a namespace and a name, for example \"inputs.brand\"", excerpt(s))
 	}
 	return e, nil
 }

@@ -49,7 +49,7 @@ func TestRenderRefused(t *testing.T) {
 		{`"{{STAGE.x}}"`, "p", "not available here; available are INPUT, DOC, CONTEXT"}, {`"{{principal.roles}}"`, "p", "not available"},
 		{`"{{INPUT.query"`, "p", "}} is missing"}, {`"{{ }}"`, "p", "empty"}, {`"{{INPUT.query | shout}}"`, "p", "known are d, default"},
 		{`"{{INPUT.query | default}}"`, "p", "1 to 2 arguments"}, {`"{{INPUT.query | upper(1)}}"`, "p", "0 to 0"}, {`"{{INPUT.query | default(x)}}"`, "p", "literals"},
-		{`"{{INPUT.a + 1}}"`, "p", "not read here"}, {`"{{INPUT.a if x}}"`, "p", "not read here"}, {`"{% for x in y %}"`, "p", "statements"}, {`"{{INPUT[x]}}"`, "p", "quoted key"}, {`"{{INPUT.}}"`, "p", "key is expected"},
+		{`"{{INPUT.a + 1}}"`, "p", "not read here"}, {`"{{INPUT.a if x}}"`, "p", "not read here"}, {`"{% for x in y %}"`, "p", "INPUT.y"}, {`"{{INPUT[x]}}"`, "p", "quoted key"}, {`"{{INPUT.}}"`, "p", "key is expected"},
 		{`"{{INPUT.query | join(',')}}"`, "p", "takes an array"}, {`"{{INPUT.query|int}}"`, "p", "no number"}, {`"{{ 'x }}"`, "p", "quote"},
 		{`nonsense`, "p", "JSON"},
 	} {
@@ -65,6 +65,41 @@ func TestRenderRefused(t *testing.T) {
 	}
 	if _, err := Render(EncodeValue(slicesRepeat("{{INPUT.x}}", 9)), env); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("9 MiB of values: %v", err)
+	}
+}
+
+func TestRenderStatements(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{`{% if INPUT.on %}yes{% endif %}`, `yes`}, {`{% if INPUT.empty %}yes{% else %}no{% endif %}`, `no`}, {`{% if INPUT.brand %}b{% elif INPUT.limit > 3 %}many{% else %}few{% endif %}`, `many`},
+		{`{% for t in DOC.tags %}{{ t }}{% if not loop.last %}, {% endif %}{% endfor %}.`, `x, y.`}, {`{% for i in DOC.items %}{{loop.index}}:{{ i.q }} {% endfor %}`, `1:1 2:2 `},
+		{`{%- for t in DOC.tags -%}  {{ t | upper }}  {%- endfor -%}  !`, `XY!`}, {`{% for t in INPUT.brand %}x{% else %}none{% endfor %}`, `none`}, {`{% for t in DOC.tags %}{% for u in DOC.tags %}{{t}}{{u}}{{loop.index0}} {% endfor %}{{loop.first}};{% endfor %}`, `xx0 xy1 true;yx0 yy1 false;`},
+		{`[{% for i in DOC.items %}{{ i | tojson }}{% if not loop.last %},{% endif %}{% endfor %}]`, `[{"q":1},{"q":2}]`},
+		{`{% if INPUT.limit == 5.0 and not (INPUT.on == false or DOC.nope is defined) %}ok{% endif %}`, `ok`}, {`{% if 'x' in DOC.tags and 'z' not in DOC.tags and 'red' in INPUT.query %}ok{% endif %}`, `ok`},
+		{`{% if INPUT.brand is not defined and INPUT.null is none and INPUT.limit is defined and INPUT.on is not none %}ok{% endif %}`, `ok`}, {`{% if INPUT.limit != 5 or INPUT.limit < 5 or INPUT.query >= 'z' or INPUT.limit > 'a' %}no{% endif %}`, ``},
+		{`{% if INPUT.limit <= 5 %}{{'{%'}}{% endif %}`, `{%`}, {`{% if INPUT.list|length > 1 %}{{ INPUT.list|first }}{% endif %}`, `a`}, {`{% if not INPUT.empty and INPUT.on or DOC.nope %}ok{% endif %}`, `ok`},
+	} {
+		got, err := RenderValue("p", c.in, testEnv(t))
+		if err != nil || got != c.want {
+			t.Errorf("%s: got %q, %v, want %q", c.in, got, err, c.want)
+		}
+	}
+	for _, c := range []struct{ in, says string }{
+		{`{% if INPUT.on %}`, "endif %} is expected"}, {`{% for x in DOC.tags %}`, "endfor %} is expected"}, {`{% endif %}`, "no statement here"}, {`{% set x = 1 %}`, "known are if"}, {`{% if INPUT.on %}{% else %}{% else %}{% endif %}`, "no statement here"},
+		{`{% for doc in DOC.tags %}{% endfor %}`, "new name"}, {`{% for x of DOC.tags %}{% endfor %}`, "in is expected"}, {`{% for x in DOC.tags %}{% endfor %}{{ x }}`, "names nothing known"}, {`{% for x in DOC.title %}{% endfor %}`, "walks arrays"},
+		{`{% if %}{% endif %}`, "empty"}, {`{% if (INPUT.on %}{% endif %}`, "closing )"}, {`{% if INPUT.on is odd %}{% endif %}`, "defined or none"}, {`{% if INPUT.on`, "closing %}"}, {`{% if secrets.x %}{% endif %}`, "secrets"}, {`{% if INPUT.nope %}{% endif %}`, "names nothing"},
+		{strings.Repeat(`{% if INPUT.on %}`, 17), "deeper"}, {`{% if ` + strings.Repeat("(", 20) + `1`, "deeper"}, {`{% if ` + strings.Repeat("not ", 20) + `1`, "deeper"},
+	} {
+		if got, err := RenderValue("p", c.in, testEnv(t)); CodeOf(err) != CodeInvalid || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got %q, %v, want an error with %q", c.in, got, err, c.says)
+		}
+	}
+	env := TemplateEnv{Input: map[string]any{"l": slicesRepeat(true, 1001)}}
+	if _, err := RenderValue("p", `{% for a in INPUT.l %}{% for b in INPUT.l %}{% endfor %}{% endfor %}`, env); err == nil || !strings.Contains(err.Error(), "steps") {
+		t.Errorf("too many turns of nothing: %v", err)
+	}
+	err := CheckTemplates("s", EncodeValue(`{% for x in INPUT.list %}{% if x == INPUT.nope %}{{ STAGE.y }}{% endif %}{% endfor %}`), TemplateNames{Input: map[string]bool{"list": true}})
+	if err == nil || !strings.Contains(err.Error(), "INPUT.nope") {
+		t.Errorf("names inside statements: %v", err)
 	}
 }
 
@@ -181,7 +216,7 @@ func TestRenderProperties(t *testing.T) {
 }
 
 func FuzzRender(f *testing.F) {
-	for _, s := range []string{"{{INPUT.a}}", "x {{ DOC.b[0]['c'] | default('}}') | upper -}} y", "{{ '{{' }}", "{{INPUT.a|join(',')|tojson}}", "{% if %}", "{{", "{{ -1e5 | int }}", "{{INPUT.é}}"} {
+	for _, s := range []string{"{{INPUT.a}}", "x {{ DOC.b[0]['c'] | default('}}') | upper -}} y", "{{ '{{' }}", "{{INPUT.a|join(',')|tojson}}", "{% if INPUT.a %}x{% elif not INPUT.b == 1 %}y{% else %}z{% endif %}", "{%- for i in INPUT.a -%}{{ i }}{{loop.index}}{% else %}n{% endfor %}", "{{", "{{ -1e5 | int }}", "{{INPUT.é}}"} {
 		f.Add(s, `{"a":["x",1],"b":[{"c":null}]}`)
 	}
 	f.Fuzz(func(t *testing.T, text, input string) {
