@@ -139,7 +139,7 @@ func (c *committer) try(rs []*request) (*group, error) {
 	}
 	c.journal.logs, c.journal.streams = c.journal.logs[:0], c.journal.streams[:0]
 	for _, k := range g.assumed {
-		if st, ok := c.streams.find(k); ok && st.assumed {
+		if st, ok := c.streams.find(k); ok && (st.assumed || st.key == 0) {
 			c.streams.drop(k)
 		}
 	}
@@ -168,6 +168,10 @@ func (c *committer) settle(g *group) {
 		}
 	}
 	for _, r := range g.writes {
+		if err := failpoint.Hit("append.before-answer"); err != nil {
+			r.done <- outcome{err: err}
+			continue
+		}
 		r.done <- outcome{feed: r.feed}
 	}
 	for _, v := range g.verdict {

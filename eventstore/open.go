@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"varve/eventstore/failpoint"
 )
 
 // Options of a store, the same for every engine. The zero value is good.
@@ -124,6 +126,9 @@ func (s *store) Append(ctx context.Context, a Append) (Appended, error) {
 
 // send queues a request and waits for its answer.
 func (s *store) send(ctx context.Context, r *request) (outcome, error) {
+	if err := failpoint.Hit("append.before-queue"); err != nil {
+		return outcome{}, err
+	}
 	if err := s.shards[r.a.Shard].committer.queue.put(r); err != nil {
 		return outcome{}, err
 	}

@@ -14,9 +14,9 @@ type group struct {
 	verdict []verdict  // answered when memory has proved true
 	later   []*request // taken up again in the next group
 	scopes  map[string]struct{}
-	assumed []streamKey
-	again   bool  // an answer would rest on an assumption: look, and plan again
-	broken  error // the engine could not be read: nobody can be answered well
+	assumed []streamKey // forgotten after the group unless they got a key
+	again   bool        // an answer would rest on an assumption: look, and plan again
+	broken  error       // the engine could not be read: nobody can be answered well
 }
 
 type verdict struct {
@@ -61,6 +61,9 @@ func (c *committer) plan(rs []*request) *group {
 		case err == errAgain:
 			g.again = true
 			return g
+		case err == errLater && len(g.writes) == 0:
+			// It waits for nobody but itself.
+			g.verdict = append(g.verdict, verdict{r, outcome{err: &InvalidError{"fork.up_to", "is a position that this same append writes; a branch continues what is durable"}}})
 		case err == errLater:
 			r.look = true
 			g.later = append(g.later, r)
@@ -220,6 +223,11 @@ func (c *committer) fork(g *group, l *logState, i int, f *Fork) error {
 	case f.UpTo > durable.position:
 		return &InvalidError{path + ".up_to", fmt.Sprintf("is %d; the log's newest position is %d", f.UpTo, durable.position)}
 	}
+	for _, k := range g.assumed {
+		if k.log == l.name {
+			c.streams.drop(k) // looked at before the log had a prefix
+		}
+	}
 	c.journal.log(l)
 	l.pieces, l.ranges = cutPieces(durable.pieces, durable.ranges, f.UpTo)
 	l.position = f.UpTo
@@ -302,8 +310,7 @@ func (c *committer) stream(g *group, l *logState, b *Batch) (*streamState, error
 	}
 	st := &streamState{}
 	switch {
-	case l.key == 0 && len(l.pieces) == 0: // no log, no stream
-		st.assumed = true
+	case l.key == 0: // no log, no stream; forgotten after the group, as the log may become a branch
 		g.assumed = append(g.assumed, k)
 	case c.mayAssume(l, b):
 		st.assumed = true

@@ -129,7 +129,7 @@ func (p *pager) pages(next func(limit int) ([]Row, bool, error)) bool {
 		}
 		for i := range rows {
 			if err := p.un.fill(p.ctx, &rows[i]); err != nil {
-				p.yield(Record{}, fmt.Errorf("%s: %w", p.what, err))
+				p.yield(Record{}, fmt.Errorf("%s: %w", p.what, &DamagedError{rows[i].Position, rows[i].Feed, err}))
 				return false
 			}
 			if p.log != "" {

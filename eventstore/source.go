@@ -95,3 +95,15 @@ func (id ID) IsZero() bool { return id == ID{} }
 
 // String is the hash in hexadecimal.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// ParseHash reads what String gives.
+func ParseHash(s string) (Hash, error) {
+	var h Hash
+	if len(s) != 2*len(h) {
+		return h, fmt.Errorf("parse hash %q: want %d hexadecimal digits", s, 2*len(h))
+	}
+	if _, err := hex.Decode(h[:], []byte(s)); err != nil {
+		return Hash{}, fmt.Errorf("parse hash %q: %w", s, err)
+	}
+	return h, nil
+}

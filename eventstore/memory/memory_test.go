@@ -1,60 +1,86 @@
-package memory
+package memory_test
 
 import (
-	"context"
-	"fmt"
+	"bytes"
+	"reflect"
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"varve/eventstore"
+	"varve/eventstore/memory"
+	"varve/eventstore/storetest"
 )
 
-func TestSmoke(t *testing.T) {
-	ctx := context.Background()
-	s, err := Open(Options{})
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// engines remembers which engine lies under a store, for Reopen and Second.
+var engines sync.Map
+
+func over(t *testing.T, e *memory.Engine, opts eventstore.Options) eventstore.Owner {
+	s, err := eventstore.NewOwner(e, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for i := range 100 {
-				_, err := s.Append(ctx, eventstore.Append{Batches: []eventstore.Batch{{
-					Log: "l", Stream: fmt.Sprintf("s-%d", w), Expect: eventstore.Exactly(uint64(i)),
-					Events: []eventstore.Event{{Type: "a.b", Data: []byte(`{"x":1}`)}},
-				}}})
-				if err != nil {
-					t.Error(err)
-					return
-				}
+	engines.Store(s, e)
+	return s
+}
+
+func engineOf(s eventstore.Owner) *memory.Engine {
+	e, _ := engines.Load(s)
+	return e.(*memory.Engine)
+}
+
+func TestContract(t *testing.T) {
+	open := func(t *testing.T, opts eventstore.Options) eventstore.Owner { return over(t, memory.New(2), opts) }
+	storetest.Run(t, open, storetest.Features{
+		Shards: 2,
+		Reopen: func(t *testing.T, s eventstore.Owner, opts eventstore.Options) eventstore.Owner {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
 			}
-		}()
-	}
-	wg.Wait()
-	n := uint64(0)
-	for r, err := range s.Read(ctx, "l", 0, 0) {
-		if err != nil {
-			t.Fatal(err)
+			return over(t, engineOf(s), opts)
+		},
+		Second: func(t *testing.T, s eventstore.Owner, opts eventstore.Options) eventstore.Owner {
+			return over(t, engineOf(s), opts)
+		},
+		Bytes: func(t *testing.T, s eventstore.Owner, needle []byte) bool {
+			return holds(reflect.ValueOf(engineOf(s)).Elem(), needle, map[uintptr]bool{})
+		},
+	})
+}
+
+// holds looks for bytes in everything that v refers to.
+func holds(v reflect.Value, needle []byte, seen map[uintptr]bool) bool {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() || seen[v.Pointer()] {
+			return false
 		}
-		n++
-		if r.Position != n || r.Feed != n {
-			t.Fatal(r)
+		seen[v.Pointer()] = true
+		return holds(v.Elem(), needle, seen)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type() != reflect.TypeFor[sync.RWMutex]() && holds(v.Field(i), needle, seen) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			if holds(it.Value(), needle, seen) {
+				return true
+			}
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return bytes.Contains(v.Bytes(), needle)
+		}
+		for i := range v.Len() {
+			if holds(v.Index(i), needle, seen) {
+				return true
+			}
 		}
 	}
-	if n != 800 {
-		t.Fatal(n)
-	}
-	if _, err := s.Append(ctx, eventstore.Append{Batches: []eventstore.Batch{
-		{Log: "b", Fork: &eventstore.Fork{From: "l", UpTo: 500}},
-		{Log: "b", Stream: "s-0", Expect: eventstore.Any(), Events: []eventstore.Event{{Type: "a.c", Data: []byte(`{}`)}}},
-	}}); err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.LogHead(ctx, "b")
-	if err != nil || h.Position != 501 || len(h.Ranges) != 2 {
-		t.Fatal(h, err)
-	}
+	return false
 }

@@ -1,0 +1,123 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// copyAtOnce is how many records Copy hands over at once.
+const copyAtOnce = 1000
+
+// Copy writes everything of one store into another, empty one: records as they
+// are, branches, closed logs, cut feeds. Interrupted, it goes on where the target
+// ends. Both must have the same number of shards; nothing may be appended to
+// either meanwhile. Idempotency keys are not copied. progress, where not nil, is
+// told after every page how many records of a shard are done, of how many.
+func Copy(ctx context.Context, from, to Owner, progress func(shard int, done, total uint64)) error {
+	src, ok1 := from.(Importer)
+	dst, ok2 := to.(Importer)
+	if !ok1 || !ok2 {
+		return fmt.Errorf("copy store: the store cannot list its logs")
+	}
+	if from.Shards() != to.Shards() {
+		return fmt.Errorf("copy store: %d shards into %d: the numbers must be equal", from.Shards(), to.Shards())
+	}
+	for shard := range from.Shards() {
+		c := copier{from: from, to: to, src: src, dst: dst, made: map[LogID]bool{}}
+		if err := c.shard(ctx, shard, progress); err != nil {
+			return fmt.Errorf("copy store: shard %d: %w", shard, err)
+		}
+	}
+	return nil
+}
+
+type copier struct {
+	from, to Owner
+	src, dst Importer
+	made     map[LogID]bool
+}
+
+func (c *copier) shard(ctx context.Context, shard int, progress func(int, uint64, uint64)) error {
+	total, err := c.from.Head(ctx, shard)
+	if err != nil {
+		return err
+	}
+	after, err := c.to.Head(ctx, shard)
+	if err != nil {
+		return err
+	}
+	page := make([]Record, 0, copyAtOnce)
+	flush := func() error {
+		if len(page) == 0 {
+			return nil
+		}
+		if err := c.to.Import(ctx, page); err != nil {
+			return err
+		}
+		after = page[len(page)-1].Feed
+		page = page[:0]
+		if progress != nil {
+			progress(shard, after, total)
+		}
+		return nil
+	}
+	start := after
+	if after == 0 {
+		for _, err := range c.from.Feed(ctx, shard, 0, 1) {
+			var cut *TruncatedError
+			switch {
+			case errors.As(err, &cut):
+				start = cut.First - 1
+			case err != nil:
+				return err
+			}
+		}
+	}
+	for r, err := range c.from.Feed(ctx, shard, start, 0) {
+		if err != nil {
+			return err
+		}
+		if !c.made[r.Log] {
+			if err := flush(); err != nil {
+				return err
+			}
+			if err := c.log(ctx, r.Log, false); err != nil {
+				return err
+			}
+		}
+		if page = append(page, r); len(page) == copyAtOnce {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	names, err := c.src.Logs(ctx, shard)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := c.log(ctx, name, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// log makes a log in the target before its first record; at the end also those
+// without records, and closes what is closed.
+func (c *copier) log(ctx context.Context, name LogID, end bool) error {
+	head, err := c.from.LogHead(ctx, name)
+	if err != nil {
+		return err
+	}
+	c.made[name] = true
+	if len(head.Ranges) == 1 && !end {
+		return nil // its first record makes it
+	}
+	head.Closed = head.Closed && end
+	return c.dst.ImportLog(ctx, name, head)
+}

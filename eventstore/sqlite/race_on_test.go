@@ -1,0 +1,6 @@
+//go:build race
+
+package sqlite_test
+
+// raceOn: see race_off_test.go.
+const raceOn = true
