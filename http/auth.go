@@ -1,7 +1,9 @@
 package http
 
 import (
+	"context"
 	"crypto/subtle"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
@@ -10,6 +12,8 @@ import (
 
 	"varve/commands"
 	"varve/domain"
+	"varve/eventstore"
+	"varve/projections"
 )
 
 // unauthorized is one answer for every key that is not good: which of its
@@ -119,9 +123,12 @@ func (s *Server) authorize(c *Call, n needs) error {
 		return err
 	}
 	operation := n.operation()
-	for _, scope := range c.Key.Scopes {
-		if len(scope.Operations) > 0 && !slices.Contains(scope.Operations, operation) {
-			continue
+	c.scopes = slices.DeleteFunc(slices.Clone(c.Key.Scopes), func(scope domain.ResourceScope) bool {
+		return len(scope.Operations) > 0 && !slices.Contains(scope.Operations, operation)
+	})
+	for _, scope := range c.scopes {
+		if n.Filters && scope.ResourceType == n.Resource {
+			return nil
 		}
 		for _, o := range owners {
 			if scope.ResourceType == o.kind && scopeMatches(scope.ResourceID, o.id, c.Namespace.ID) {
@@ -133,13 +140,26 @@ func (s *Server) authorize(c *Call, n needs) error {
 		Details: map[string]any{"required": operation, "resource": n.Resource}}
 }
 
+// Covers says whether the scopes of the caller's key cover one resource, for
+// routes that filter.
+func (c *Call) Covers(kind, id string) bool {
+	if len(c.Key.Scopes) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.scopes, func(scope domain.ResourceScope) bool {
+		return scope.ResourceType == kind && scopeMatches(scope.ResourceID, id, c.Namespace.ID) ||
+			scope.ResourceType == "organization" && scopeMatches(scope.ResourceID, c.Organization.ID, "")
+	})
+}
+
 // permits says whether a key has a permission; admin includes the others. A
-// viewer's key never writes, whatever it says.
+// viewer's key never writes, and only a key of an administrator that stands for
+// no end user administers, whatever it says.
 func permits(k domain.APIKey, u domain.User, permission string) bool {
 	if u.Role == "viewer" && permission != "read" {
 		return false
 	}
-	if permission == "admin" && u.Role != "admin" {
+	if permission == "admin" && (u.Role != "admin" || k.PrincipalID != "") {
 		return false
 	}
 	return slices.Contains(k.Permissions, permission) || slices.Contains(k.Permissions, "admin")
@@ -240,4 +260,22 @@ func scopeMatches(pattern, id, namespace string) bool {
 		return true
 	}
 	return id != "*" && strings.HasPrefix(id, prefix)
+}
+
+// FindKeys makes Deps.LookupKey of the directory of keys.
+func FindKeys(d *projections.Directory, store eventstore.Follower) func(context.Context, string) ([]KeyEntry, error) {
+	return func(ctx context.Context, prefix string) ([]KeyEntry, error) {
+		found, err := d.KeyByPrefix(ctx, prefix)
+		if domain.CodeOf(err) == domain.CodeNotFound {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find key: %w", err)
+		}
+		head, err := store.LogHead(ctx, found.OrgLog)
+		if err != nil {
+			return nil, fmt.Errorf("find key: %w", err)
+		}
+		return []KeyEntry{{Organization: found.OrgLog, Shard: head.Shard, KeyID: found.Key.KeyID}}, nil
+	}
 }

@@ -46,6 +46,7 @@ type Call struct {
 	IfMatch        *uint64
 
 	params map[string]string
+	scopes []domain.ResourceScope // of the key, those that allow the operation
 	body   []byte
 	writer nethttp.ResponseWriter
 }

@@ -55,6 +55,7 @@ type needs struct {
 	Resource   string // of the reference's scopes: bucket, collection, …; "service" where it is none
 	Operation  string // of the reference's scope operations, where it is not what follows from permission and resource
 	Namespaced bool   // a namespace must be named
+	Filters    bool   // a key whose scopes name some resources may ask too: the handler leaves out what Call.Covers denies
 	Narrows    bool   // a namespace may be named and then narrows; an unknown one gives r.Unresolved, not an error
 	Class      string // rate-limit class: metadata (the default), data, search, upload, compute; "none" for probes
 }
@@ -70,7 +71,11 @@ func handle[B any](fn func(context.Context, *Request[B]) (any, error)) endpoint 
 			return nil, err
 		}
 		answer, err := fn(ctx, r)
-		if w, ok := answer.(interface{ warn([]string) }); ok && err == nil {
+		body := answer
+		if wrapped, ok := answer.(*Response); ok && wrapped != nil {
+			body = wrapped.Body
+		}
+		if w, ok := body.(interface{ warn([]string) }); ok && err == nil {
 			w.warn(r.Warnings())
 		}
 		return answer, err

@@ -18,8 +18,11 @@ var checker = func() *validator.Validate {
 	v := validator.New(validator.WithRequiredStructEnabled())
 	v.RegisterTagNameFunc(func(f reflect.StructField) string {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "-" {
+		switch {
+		case name == "-":
 			return ""
+		case name == "" && f.Anonymous:
+			return embedded
 		}
 		return name
 	})
@@ -30,6 +33,9 @@ var checker = func() *validator.Validate {
 }()
 
 var resourceName = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N} ._:@+-]*$`)
+
+// embedded stands in a path for an embedded struct, which the wire does not know.
+const embedded = "\x00"
 
 // validate names every value of a struct that breaks its validate tag.
 func validate(v reflect.Value) []domain.Violation {
@@ -51,6 +57,7 @@ func validate(v reflect.Value) []domain.Violation {
 		path := w.Namespace()
 		if v.Kind() == reflect.Struct {
 			_, path, _ = strings.Cut(path, ".")
+			path = strings.ReplaceAll(path, embedded+".", "")
 		}
 		kind, message := rule(w)
 		list = append(list, domain.Violation{Path: path, Type: kind, Message: message})
