@@ -57,6 +57,9 @@ func (p *AttributeFilter) prepare(path string, env *domain.TemplateEnv) error {
 	if p.Field == "" && p.Conditions != nil {
 		return nil
 	}
+	if templated(p.Field) && env == nil {
+		return nil // known when there are inputs
+	}
 	if p.Field == "" {
 		return domain.Invalid(path+".field", "missing", "names the field that is compared with value")
 	}

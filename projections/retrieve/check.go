@@ -22,6 +22,9 @@ type effective struct {
 	Features    map[string]feature `json:"features,omitempty"`    // by the URI as written
 	Identifiers map[string]string  `json:"identifiers,omitempty"` // collections as stages write them → id
 	Code        map[string]string  `json:"code"`
+
+	raw    json.RawMessage // itself as JSON
+	digest string          // "sha256:…" of raw
 }
 
 // CodeVersions names the code that results depend on, as effective
@@ -33,14 +36,15 @@ func CodeVersions() map[string]string {
 	}
 }
 
-// encode gives the canonical JSON and its digest, "sha256:…".
-func (e *effective) encode() (json.RawMessage, string) {
+// seal fills in raw and digest.
+func (e *effective) seal() *effective {
 	raw, err := json.Marshal(e)
 	if err != nil {
 		panic("encode effective configuration: " + err.Error())
 	}
 	sum := sha256.Sum256(raw)
-	return raw, "sha256:" + hex.EncodeToString(sum[:])
+	e.raw, e.digest = raw, "sha256:"+hex.EncodeToString(sum[:])
+	return e
 }
 
 func decodeEffective(raw json.RawMessage) (*effective, error) {
@@ -53,7 +57,7 @@ func decodeEffective(raw json.RawMessage) (*effective, error) {
 			return nil, err
 		}
 	}
-	return &e, nil
+	return e.seal(), nil
 }
 
 // checking collects what is wrong with a retriever.
@@ -108,7 +112,7 @@ func (c *checking) feature(path, written string) (feature, bool) {
 	return f, true
 }
 
-// collection resolves collections that the parameters narrow the search to.
+// narrow resolves collections that the parameters narrow the search to.
 func (c *checking) narrow(path string, identifiers []string) {
 	for i, identifier := range identifiers {
 		at := fmt.Sprintf("%s[%d]", path, i)
@@ -202,7 +206,7 @@ func compile(config domain.Config, r domain.Retriever, gone func(id string)) (*e
 	if err := violations(c.found); err != nil {
 		return nil, err
 	}
-	return c.eff, nil
+	return c.eff.seal(), nil
 }
 
 func (c *checking) stage(i int, s *domain.Stage, known domain.TemplateNames) {

@@ -185,7 +185,8 @@ func (e *Engine) keep(ctx context.Context, x *Execution, req Request) error {
 type asking struct {
 	inputs  map[string]any // after the schema
 	raw     json.RawMessage
-	filter  *domain.Filter
+	asked   *domain.Filter // the request's, templates unfilled
+	filter  *domain.Filter // filled
 	env     domain.TemplateEnv
 	page    *page
 	digest  string // of configuration, inputs and filters: whose pages a cursor turns
@@ -220,13 +221,13 @@ func (e *Engine) ask(eff *effective, inputs, filters, pagination json.RawMessage
 	}
 	a.inputs, a.raw = applied, domain.EncodeValue(applied)
 	a.env = domain.TemplateEnv{Input: applied, Stage: map[string]any{}, Context: map[string]any{}, Optional: schema.Optional()}
-	if a.filter, err = domain.ParseFilter("filters", filters); err != nil {
+	if a.asked, err = domain.ParseFilter("filters", filters); err != nil {
 		return nil, err
 	}
-	if readsDocument(a.filter) {
+	if readsDocument(a.asked) {
 		return nil, domain.Invalid("filters", "template", "DOC is not available in a request's filters; use an attribute_filter stage")
 	}
-	if a.filter, err = resolve("filters", a.filter, a.env); err != nil {
+	if a.filter, err = resolve("filters", a.asked, a.env); err != nil {
 		return nil, err
 	}
 	if a.page, err = parsePage(pagination, limit); err != nil {
@@ -243,8 +244,6 @@ func (e *Engine) ask(eff *effective, inputs, filters, pagination json.RawMessage
 // outcome is a finished run and the page of it that was asked for.
 type outcome struct {
 	run         *run
-	digest      string // of the effective configuration
-	config      json.RawMessage
 	total       int
 	from        int // index of the page's first item
 	items       []*item
@@ -260,7 +259,6 @@ func (e *Engine) execute(ctx context.Context, at projections.At, eff *effective,
 		return nil, err
 	}
 	out := &outcome{run: &run{engine: e, at: at, eff: eff, view: view, env: a.env, filter: a.filter, sets: map[string]vector.Set{}}}
-	out.config, out.digest = eff.encode()
 	out.run.warnings = append(out.run.warnings, a.notes...)
 	for _, id := range gone {
 		out.run.degrade("collection", id, "it was deleted", "take it out of the retriever's collection_identifiers", "")

@@ -23,6 +23,7 @@ import (
 // the stage fills document by document.
 type decoder struct {
 	env   *domain.TemplateEnv
+	plain bool // inside what a template gave: text that looks like a template is text
 	found []domain.Violation
 }
 
@@ -83,8 +84,13 @@ func (d *decoder) value(path string, v any, dst reflect.Value, tag reflect.Struc
 		dst.Set(reflect.ValueOf(v))
 		return
 	}
-	if templated(v) {
+	if templated(v) && !d.plain {
 		if d.env == nil {
+			if dst.Kind() == reflect.String {
+				dst.SetString(v.(string))
+			} else if dst.Kind() == reflect.Interface {
+				dst.Set(reflect.ValueOf(v))
+			}
 			return
 		}
 		out, err := domain.RenderValue(path, v, *d.env)
@@ -92,9 +98,11 @@ func (d *decoder) value(path string, v any, dst reflect.Value, tag reflect.Struc
 			d.adopt(path, err)
 			return
 		}
-		if v = out; v == nil {
+		if out == nil {
 			return // as if it were not given
 		}
+		v, d.plain = out, true
+		defer func() { d.plain = false }()
 	}
 	switch dst.Kind() {
 	case reflect.Pointer:
@@ -142,7 +150,7 @@ func (d *decoder) value(path string, v any, dst reflect.Value, tag reflect.Struc
 
 // free keeps any JSON value, its templates filled.
 func (d *decoder) free(path string, v any, dst reflect.Value) {
-	if d.env != nil {
+	if d.env != nil && !d.plain {
 		out, err := domain.RenderValue(path, v, *d.env)
 		if err != nil {
 			d.adopt(path, err)

@@ -43,9 +43,8 @@ func HashResults(results []domain.ResultRecord) string {
 // digest identifies what is asked, without the page: a cursor carries it, so that
 // it turns the pages of one query only.
 func digest(eff *effective, inputs json.RawMessage, filter *domain.Filter) string {
-	config, _ := eff.encode()
 	h := sha256.New()
-	for _, part := range [][]byte{config, inputs, []byte(filter.String())} {
+	for _, part := range [][]byte{eff.raw, inputs, []byte(filter.String())} {
 		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
 		h.Write(n[:])
@@ -60,15 +59,15 @@ func (e *Engine) header(x *Execution, out *outcome, a *asking, req Request, fail
 	h := &domain.ExecutionRecorded{
 		ExecutionID: x.ID, TraceID: req.TraceID, Mode: req.Mode,
 		RetrieverID: req.Retriever.RetrieverID, RetrieverName: req.Retriever.Name, RetrieverVersion: req.Retriever.Version,
-		Config: out.config, ConfigDigest: out.digest, Code: maps.Clone(r.eff.Code),
+		Config: r.eff.raw, ConfigDigest: r.eff.digest, Code: maps.Clone(r.eff.Code),
 		Principal: req.Principal, KeyID: req.KeyID, Position: req.At.Position, PolicyPosition: req.PolicyPosition,
 		Inputs: a.raw, Pagination: a.rawPage, Status: x.Status, Total: out.total,
 		DurationMicros: x.Duration.Microseconds(), Warnings: r.warnings, ResultHash: out.resultsHash,
 		Stages: make([]domain.StageRecord, len(r.steps)), Results: make([]domain.ResultRecord, len(out.items)),
 	}
 	maps.Copy(h.Code, e.Code)
-	if a.filter != nil {
-		h.Filters = json.RawMessage(a.filter.String())
+	if a.asked != nil {
+		h.Filters = json.RawMessage(a.asked.String())
 	}
 	for i, s := range r.steps {
 		h.Stages[i] = s.rec

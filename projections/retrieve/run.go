@@ -3,10 +3,8 @@ package retrieve
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"varve/domain"
 	"varve/projections"
@@ -330,11 +328,3 @@ func (r *run) uriOf(it *item, f found) string {
 	}
 	return resolved.URI
 }
-
-// pinned says whether an error means that the position cannot be read now.
-func pinned(err error) bool {
-	var e *domain.Error
-	return errors.As(err, &e) && e.Code == domain.CodeUnavailable
-}
-
-func micros(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

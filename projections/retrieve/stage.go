@@ -138,13 +138,12 @@ func (s *step) note(key string, value any) {
 
 // Reasons why a stage dropped a document, as they stand in traces.
 const (
-	ReasonFiltered   = "filtered"        // a condition did not hold; detail tells which
-	ReasonMinScore   = "below_min_score" // every search that found it was below its min_score
-	ReasonOutranked  = "outranked"       // fell behind final_top_k, or a group's size
-	ReasonNotScored  = "not_scored"      // no search found it among its top_k
-	ReasonOffset     = "offset"          // skipped at the front
-	ReasonLimit      = "limit"           // behind the limit
-	ReasonIncomplete = "incomplete"      // indexed, and not in the documents model
+	ReasonFiltered  = "filtered"        // a condition did not hold; detail tells which
+	ReasonMinScore  = "below_min_score" // every search that found it was below its min_score
+	ReasonOutranked = "outranked"       // fell behind final_top_k, or a group's size
+	ReasonNotScored = "not_scored"      // no search found it among its top_k
+	ReasonOffset    = "offset"          // skipped at the front
+	ReasonLimit     = "limit"           // behind the limit
 )
 
 // stamp wraps an error that is not the client's with the stage's name.

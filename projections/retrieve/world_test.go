@@ -3,6 +3,7 @@ package retrieve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -56,14 +57,7 @@ func newWorld(tb testing.TB) *world {
 	}
 	tb.Cleanup(func() { index.Close() })
 	w := &world{tb: tb, index: index, versions: map[string][]version{}}
-	text := domain.ExtractorConfig{Name: "text_extractor", Version: "v1"}
-	w.config = domain.Config{Collections: map[string]domain.Collection{
-		"col_a": {CollectionID: "col_a", Name: "papers", Extractor: text, Enabled: true, Source: domain.CollectionSource{Type: "bucket"}},
-		"col_b": {CollectionID: "col_b", Name: "notes", Extractor: text, Enabled: true, Source: domain.CollectionSource{Type: "bucket"}},
-		"col_v": {CollectionID: "col_v", Name: "vectors", Enabled: true, Source: domain.CollectionSource{Type: "bucket"},
-			Extractor: domain.ExtractorConfig{Name: "passthrough_extractor", Version: "v1",
-				Parameters: json.RawMessage(`{"vector_fields":[{"field":"v","name":"v","dimensions":3}]}`)}},
-	}}
+	w.config = newWorldConfig()
 	n := 0
 	w.engine = &Engine{
 		Index: index, Documents: w.documents, Record: w.record,
@@ -77,6 +71,19 @@ func newWorld(tb testing.TB) *world {
 	}
 	return w
 }
+
+func newWorldConfig() domain.Config {
+	text := domain.ExtractorConfig{Name: "text_extractor", Version: "v1"}
+	return domain.Config{Collections: map[string]domain.Collection{
+		"col_a": {CollectionID: "col_a", Name: "papers", Extractor: text, Enabled: true, Source: domain.CollectionSource{Type: "bucket"}},
+		"col_b": {CollectionID: "col_b", Name: "notes", Extractor: text, Enabled: true, Source: domain.CollectionSource{Type: "bucket"}},
+		"col_v": {CollectionID: "col_v", Name: "vectors", Enabled: true, Source: domain.CollectionSource{Type: "bucket"},
+			Extractor: domain.ExtractorConfig{Name: "passthrough_extractor", Version: "v1",
+				Parameters: json.RawMessage(`{"vector_fields":[{"field":"v","name":"v","dimensions":3}]}`)}},
+	}}
+}
+
+func asError(err error, to **domain.Error) bool { return errors.As(err, to) }
 
 func (w *world) documents(_ context.Context, at projections.At, ids []string) (map[string]map[string]any, error) {
 	w.mu.Lock()
