@@ -2,132 +2,221 @@ package projections
 
 import (
 	"context"
-	"time"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
 
 	"varve/domain"
 	"varve/eventstore"
 )
 
-// FailedObject is an object that a batch could not process.
-type FailedObject struct {
-	ObjectID     string
-	CollectionID string
-	ErrorType    string // transient, permanent, resource
-	Error        string
-	Time         time.Time
-}
-
-// TierProgress is how far a tier of the current attempt is.
-type TierProgress struct {
-	Tier        int
-	Collections []string
-	Processed   int // objects done with all of the tier's collections, failed ones included
-	Failed      int
-	Documents   int
-	Done        bool
-	CompletedAt time.Time
-}
-
-// BatchRow is a batch with its progress, as of the newest applied event.
-type BatchRow struct {
-	domain.Batch
-	Created       time.Time
-	Updated       time.Time
-	Submitted     time.Time // of the current attempt
-	Completed     time.Time
-	Status        string
-	Reason        string
-	TaskID        string
-	Attempt       int
-	RetryMode     string
-	Tiers         []TierProgress
-	TierDone      int
-	Running       []string // objects of the current attempt
-	Processed     int      // objects that need no more work, failed ones included
-	Failed        int
-	Documents     int            // written in the current attempt
-	FailedObjects []FailedObject // of the current attempt, oldest first; only where asked for one batch
-	Version       uint64
-}
-
-// BatchQuery selects and pages batches, newest first.
-type BatchQuery struct {
-	BucketID     string // empty: all
-	CollectionID string
-	Status       string
-	Filter       *domain.Filter
-	Search       string
-	After        string
-	Offset       int
-	Limit        int
-	Total        bool
-}
-
-// TaskRow is a task as the reference shows it: one per attempt of a batch.
-type TaskRow struct {
-	TaskID    string
-	TaskType  string // api_buckets_batches_process
-	Status    string
-	BatchID   string
-	BucketID  string
-	Attempt   int
-	Created   time.Time
-	Updated   time.Time
-	Completed time.Time
-	Total     int // objects
-	Processed int
-	Failed    int
-	Documents int
-	Tiers     int
-	TierDone  int
-	Error     string
-}
-
-// TaskQuery selects and pages tasks, newest first.
-type TaskQuery struct {
-	Status   string
-	TaskType string
-	BatchID  string
-	Filter   *domain.Filter
-	Search   string
-	After    string
-	Offset   int
-	Limit    int
-	Total    bool
-}
-
 // Batches is the read model of batches and their tasks, as of the newest event.
-type Batches struct{}
+type Batches struct{ reader }
 
 // NewBatches makes the projection.
 func NewBatches() *Batches { return &Batches{} }
 
-// Batch finds a batch; domain.NotFound where it does not exist or was deleted.
-func (b *Batches) Batch(ctx context.Context, log eventstore.LogID, batchID string) (BatchRow, error) {
-	return BatchRow{}, errNotYet
+// Name is batches.
+func (*Batches) Name() string { return "batches" }
+
+// Version of tables and fold.
+func (*Batches) Version() int { return 1 }
+
+// Schema makes the tables: the fold of each batch's stream as JSON, what was
+// counted of the objects of an attempt by collection, what failed, and a task
+// per attempt.
+func (*Batches) Schema() []string {
+	return []string{
+		`CREATE TABLE IF NOT EXISTS batches (log TEXT NOT NULL, batch_id TEXT NOT NULL, bucket_id TEXT NOT NULL, status TEXT NOT NULL, created BIGINT NOT NULL,
+			deleted BIGINT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (log, batch_id))`,
+		`CREATE INDEX IF NOT EXISTS batches_created ON batches (log, created, batch_id)`,
+		`CREATE INDEX IF NOT EXISTS batches_status ON batches (status)`,
+		`CREATE TABLE IF NOT EXISTS batch_counts (log TEXT NOT NULL, batch_id TEXT NOT NULL, attempt BIGINT NOT NULL, collection_id TEXT NOT NULL,
+			processed BIGINT NOT NULL, failed BIGINT NOT NULL, documents BIGINT NOT NULL, updated BIGINT NOT NULL, PRIMARY KEY (log, batch_id, attempt, collection_id))`,
+		`CREATE TABLE IF NOT EXISTS batch_failures (log TEXT NOT NULL, batch_id TEXT NOT NULL, attempt BIGINT NOT NULL, object_id TEXT NOT NULL, collection_id TEXT NOT NULL,
+			error_type TEXT NOT NULL, error TEXT NOT NULL, time BIGINT NOT NULL, position BIGINT NOT NULL, PRIMARY KEY (log, batch_id, attempt, object_id, collection_id))`,
+		`CREATE TABLE IF NOT EXISTS batch_tiers (log TEXT NOT NULL, batch_id TEXT NOT NULL, attempt BIGINT NOT NULL, tier BIGINT NOT NULL, completed BIGINT NOT NULL,
+			PRIMARY KEY (log, batch_id, attempt, tier))`,
+		`CREATE TABLE IF NOT EXISTS tasks (log TEXT NOT NULL, task_id TEXT NOT NULL, batch_id TEXT NOT NULL, bucket_id TEXT NOT NULL, attempt BIGINT NOT NULL, status TEXT NOT NULL,
+			created BIGINT NOT NULL, updated BIGINT NOT NULL, completed BIGINT NOT NULL, total BIGINT NOT NULL, tiers BIGINT NOT NULL, failed BIGINT NOT NULL, documents BIGINT NOT NULL,
+			error TEXT NOT NULL, PRIMARY KEY (log, task_id))`,
+		`CREATE INDEX IF NOT EXISTS tasks_created ON tasks (log, created, task_id)`,
+		`CREATE INDEX IF NOT EXISTS tasks_batch ON tasks (log, batch_id)`,
+		`CREATE INDEX IF NOT EXISTS tasks_id ON tasks (task_id)`,
+	}
 }
 
-// List pages through batches.
-func (b *Batches) List(ctx context.Context, log eventstore.LogID, q BatchQuery) (Page[BatchRow], error) {
-	return Page[BatchRow]{}, errNotYet
+// Handles are the events of batches, and what their attempts did to objects.
+func (*Batches) Handles() []string {
+	return []string{"batch.saved", "batch.submitted", "batch.tier_completed", "batch.completed", "batch.canceled", "batch.deleted",
+		"object.extracted", "object.failed"}
 }
 
-// Active lists batches whose attempt has not ended, in all logs, oldest first.
-func (b *Batches) Active(ctx context.Context) ([]BatchRow, []eventstore.LogID, error) {
-	return nil, nil, errNotYet
+// countKey and count gather what a page says of an attempt's collection.
+type countKey struct {
+	log, batch, collection string
+	attempt                int
 }
 
-// Task finds a task; domain.NotFound where it does not exist.
-func (b *Batches) Task(ctx context.Context, log eventstore.LogID, taskID string) (TaskRow, error) {
-	return TaskRow{}, errNotYet
+type count struct{ processed, failed, documents, updated int64 }
+
+type batchFold struct {
+	tx     *sql.Tx
+	states map[[2]string]*domain.BatchState
+	counts map[countKey]*count
+	order  []countKey
 }
 
-// FindTask finds a task in any of the given logs, with the log that it is in.
-func (b *Batches) FindTask(ctx context.Context, logs []eventstore.LogID, taskID string) (TaskRow, eventstore.LogID, error) {
-	return TaskRow{}, "", errNotYet
+// Apply folds a page: batches one by one, which are few, objects by collection.
+func (*Batches) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+	f := &batchFold{tx: tx, states: map[[2]string]*domain.BatchState{}, counts: map[countKey]*count{}}
+	for i := range page {
+		r := &page[i]
+		if r.Erased {
+			continue
+		}
+		if err := f.apply(ctx, r); err != nil {
+			return fmt.Errorf("%s at position %d of log %s: %w", r.Type, r.Position, r.Log, err)
+		}
+	}
+	return f.flush(ctx)
 }
 
-// Tasks pages through tasks of the given logs.
-func (b *Batches) Tasks(ctx context.Context, logs []eventstore.LogID, q TaskQuery) (Page[TaskRow], error) {
-	return Page[TaskRow]{}, errNotYet
+func (f *batchFold) apply(ctx context.Context, r *eventstore.Record) error {
+	e, err := domain.DecodeEvent(r.Type, r.Schema, r.Data)
+	if err != nil {
+		return err
+	}
+	log, now := string(r.Log), r.Time.UnixMicro()
+	switch e := e.(type) {
+	case *domain.ObjectExtracted:
+		c := f.count(countKey{log, e.BatchID, e.CollectionID, e.Attempt}, now)
+		c.processed++
+		c.documents += int64(len(e.Documents))
+		return nil
+	case *domain.ObjectFailed:
+		c := f.count(countKey{log, e.BatchID, e.CollectionID, e.Attempt}, now)
+		c.processed++
+		c.failed++
+		return f.exec(ctx, `INSERT INTO batch_failures (log, batch_id, attempt, object_id, collection_id, error_type, error, time, position)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (log, batch_id, attempt, object_id, collection_id)
+			DO UPDATE SET error_type = excluded.error_type, error = excluded.error, time = excluded.time, position = excluded.position`,
+			log, e.BatchID, e.Attempt, e.ObjectID, e.CollectionID, e.ErrorType, e.Error, now, int64(r.Position))
+	}
+	id, err := f.fold(ctx, r, e)
+	if err != nil {
+		return err
+	}
+	return f.task(ctx, log, id, now, e)
+}
+
+// fold applies an event to its batch's state.
+func (f *batchFold) fold(ctx context.Context, r *eventstore.Record, e domain.EventData) (id string, err error) {
+	switch e := e.(type) {
+	case *domain.BatchSaved:
+		id = e.BatchID
+	case *domain.BatchSubmitted:
+		id = e.BatchID
+	case *domain.BatchTierCompleted:
+		id = e.BatchID
+	case *domain.BatchCompleted:
+		id = e.BatchID
+	case *domain.BatchCanceled:
+		id = e.BatchID
+	case *domain.BatchDeleted:
+		id = e.BatchID
+	}
+	if id == "" {
+		return "", errors.New("the event names no batch")
+	}
+	k := [2]string{string(r.Log), id}
+	b := f.states[k]
+	if b == nil {
+		b = &domain.BatchState{}
+		var state string
+		err := f.tx.QueryRowContext(ctx, `SELECT state FROM batches WHERE log = $1 AND batch_id = $2`, k[0], id).Scan(&state)
+		if err == nil {
+			err = json.Unmarshal([]byte(state), b)
+		}
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return "", err
+		}
+		f.states[k] = b
+	}
+	*b = b.Apply(e, domain.Stamp{Position: r.Position, Version: r.Version, Time: r.Time, Actor: r.Meta.Actor})
+	if b.BatchID == "" {
+		b.BatchID = id
+	}
+	return id, nil
+}
+
+// task keeps the tasks table and the times of tiers.
+func (f *batchFold) task(ctx context.Context, log, id string, now int64, e domain.EventData) error {
+	b := f.states[[2]string{log, id}]
+	switch e := e.(type) {
+	case *domain.BatchSubmitted:
+		return f.exec(ctx, `INSERT INTO tasks (log, task_id, batch_id, bucket_id, attempt, status, created, updated, completed, total, tiers, failed, documents, error)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, $8, $9, 0, 0, '') ON CONFLICT (log, task_id) DO UPDATE SET attempt = excluded.attempt, status = excluded.status,
+			updated = excluded.updated, completed = 0, total = excluded.total, tiers = excluded.tiers, failed = 0, documents = 0, error = ''`,
+			log, e.TaskID, id, e.BucketID, e.Attempt, domain.StatusProcessing, now, len(e.ObjectIDs), len(e.Tiers))
+	case *domain.BatchTierCompleted:
+		return f.exec(ctx, `INSERT INTO batch_tiers (log, batch_id, attempt, tier, completed) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (log, batch_id, attempt, tier) DO UPDATE SET completed = excluded.completed`, log, id, e.Attempt, e.Tier, now)
+	case *domain.BatchCompleted:
+		return f.exec(ctx, `UPDATE tasks SET status = $1, updated = $2, completed = $2, failed = $3, documents = $4, error = $5 WHERE log = $6 AND task_id = $7`,
+			e.Status, now, e.Failed, e.Documents, e.Reason, log, e.TaskID)
+	case *domain.BatchCanceled:
+		return f.exec(ctx, `UPDATE tasks SET status = $1, updated = $2, completed = $2, error = $3 WHERE log = $4 AND task_id = $5 AND completed = 0`,
+			domain.StatusCanceled, now, e.Reason, log, b.TaskID)
+	}
+	return nil
+}
+
+func (f *batchFold) exec(ctx context.Context, text string, args ...any) error {
+	_, err := f.tx.ExecContext(ctx, text, args...)
+	return err
+}
+
+func (f *batchFold) count(k countKey, now int64) *count {
+	c := f.counts[k]
+	if c == nil {
+		c = &count{}
+		f.counts[k] = c
+		f.order = append(f.order, k)
+	}
+	c.updated = now
+	return c
+}
+
+var batchCounts = bulk{before: `INSERT INTO batch_counts (log, batch_id, attempt, collection_id, processed, failed, documents, updated) VALUES `, width: 8,
+	after: ` ON CONFLICT (log, batch_id, attempt, collection_id) DO UPDATE SET processed = batch_counts.processed + excluded.processed,
+		failed = batch_counts.failed + excluded.failed, documents = batch_counts.documents + excluded.documents, updated = excluded.updated`}
+
+var batchStates = bulk{before: `INSERT INTO batches (log, batch_id, bucket_id, status, created, deleted, state) VALUES `, width: 7,
+	after: ` ON CONFLICT (log, batch_id) DO UPDATE SET bucket_id = excluded.bucket_id, status = excluded.status, created = excluded.created,
+		deleted = excluded.deleted, state = excluded.state`}
+
+func (f *batchFold) flush(ctx context.Context) error {
+	var rows []any
+	for _, k := range f.order {
+		c := f.counts[k]
+		rows = append(rows, k.log, k.batch, k.attempt, k.collection, c.processed, c.failed, c.documents, c.updated)
+	}
+	if err := batchCounts.write(ctx, f.tx, rows); err != nil {
+		return err
+	}
+	rows = rows[:0]
+	for k, b := range f.states {
+		state, err := json.Marshal(b)
+		if err != nil {
+			return err
+		}
+		deleted := 0
+		if !b.Exists {
+			deleted = 1
+		}
+		rows = append(rows, k[0], k[1], b.BucketID, b.Status, b.Created.Time.UnixMicro(), deleted, string(state))
+	}
+	return batchStates.write(ctx, f.tx, rows)
 }

@@ -42,9 +42,10 @@ var bookkeeping = []string{
 	`CREATE TABLE IF NOT EXISTS varve_state (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)`,
 }
 
-// openFile opens or makes a projection's file and its tables. Indexes, the
-// statements of the schema that begin with CREATE INDEX or CREATE UNIQUE INDEX,
-// are left to finish, so that a first fill is not slowed by them.
+// openFile opens or makes a projection's file and its tables. Where the
+// projection is a loader, indexes, the statements of its schema that begin with
+// CREATE INDEX or CREATE UNIQUE INDEX, are left to finish, so that a first fill
+// is not slowed by them.
 func openFile(ctx context.Context, path string, p Projection) (*file, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory of %s: %w", p.Name(), err)
@@ -56,8 +57,9 @@ func openFile(ctx context.Context, path string, p Projection) (*file, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	f.write.SetMaxOpenConns(1)
+	_, late := p.(loader)
 	for _, statement := range append(bookkeeping, p.Schema()...) {
-		if isIndex(statement) {
+		if late && isIndex(statement) {
 			continue
 		}
 		if _, err := f.write.ExecContext(ctx, statement); err != nil {

@@ -45,6 +45,9 @@ func (m *model) ended() { m.filling.Store(nil); close(m.done) }
 
 // halt stops following and waits for it.
 func (m *model) halt() {
+	if m.stop == nil {
+		return
+	}
 	m.stop()
 	<-m.done
 }

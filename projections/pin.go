@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync"
 
 	"varve/eventstore"
 	"varve/eventstore/follow"
@@ -31,49 +32,113 @@ type ParkedStream struct {
 // what the log held when the request arrived, and pins that position. Where
 // they have not by then, it pins the newest position that all have applied and
 // says how far that is behind. A log that does not exist is pinned at 0.
+//
+// Where everything was applied already it costs no query: the first model's
+// followers remember the newest position of every log that they have seen.
 func (r *Runner) Pin(ctx context.Context, log eventstore.LogID, models ...string) (Pin, error) {
-	head, err := r.store.LogHead(ctx, log)
-	if err != nil {
-		return Pin{}, fmt.Errorf("pin %s: %w", log, err)
-	}
-	pin := Pin{At: At{Log: log, Position: head.Position}}
-	if !head.Exists {
-		return pin, nil
-	}
 	ms := r.models
 	if len(models) > 0 {
 		ms = make([]*model, len(models))
 		for i, name := range models {
-			if ms[i], err = r.model(name); err != nil {
+			m, err := r.model(name)
+			if err != nil {
 				return Pin{}, err
 			}
+			ms[i] = m
 		}
 	}
-	applied := head.Feed
-	for _, m := range ms {
-		applied = min(applied, m.applied(head.Shard))
+	head, err := r.head(ctx, log)
+	if err != nil {
+		return Pin{}, fmt.Errorf("pin %s: %w", log, err)
 	}
-	if applied < head.Feed {
+	pin := Pin{At: At{Log: log, Position: head.position}}
+	applied := head.feed
+	for _, m := range ms {
+		applied = min(applied, m.applied(head.shard))
+	}
+	if applied < head.feed {
 		if applied, err = r.await(ctx, ms, head); err != nil {
 			return Pin{}, err
 		}
 	}
-	if applied < head.Feed {
-		pin.Lag = head.Feed - applied
-		if pin.Position, err = r.positionAt(ctx, log, head.Position, applied); err != nil {
+	if applied < head.feed {
+		pin.Lag = head.feed - applied
+		if pin.Position, err = r.positionAt(ctx, log, head.position, applied); err != nil {
 			return Pin{}, err
 		}
 	}
 	for _, m := range ms {
 		fs := m.followers()
-		if head.Shard >= len(fs) {
+		if head.shard >= len(fs) {
 			continue
 		}
-		for _, p := range fs[head.Shard].ParkedIn(log) {
+		for _, p := range fs[head.shard].ParkedIn(log) {
 			pin.Parked = append(pin.Parked, ParkedStream{m.name, p})
 		}
 	}
 	return pin, nil
+}
+
+// logHead is the newest record of a log, as far as it is known.
+type logHead struct {
+	shard          int
+	position, feed uint64
+}
+
+// heads remembers the newest records of logs: complete up to where the followers
+// that feed it are, and for logs that were asked for at least up to then.
+type heads struct {
+	mu   sync.RWMutex
+	logs map[eventstore.LogID]logHead
+}
+
+func (h *heads) saw(records []eventstore.Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range records {
+		r := &records[i]
+		h.raise(r.Log, logHead{r.Shard, r.Position, r.Feed})
+	}
+}
+
+func (h *heads) raise(log eventstore.LogID, head logHead) {
+	if h.logs == nil {
+		h.logs = map[eventstore.LogID]logHead{}
+	}
+	if before, ok := h.logs[log]; !ok || head.position > before.position {
+		h.logs[log] = head
+	}
+}
+
+// past is a context that has ended: Wait with it only asks.
+var past = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// head gives a log's newest record, at least as new as when it was called.
+func (r *Runner) head(ctx context.Context, log eventstore.LogID) (logHead, error) {
+	r.heads.mu.RLock()
+	known, ok := r.heads.logs[log]
+	r.heads.mu.RUnlock()
+	if ok && len(r.models) > 0 {
+		seen := r.models[0].applied(known.shard)
+		if err := r.store.Wait(past, known.shard, seen); err != nil { // nothing came after what was seen
+			r.heads.mu.RLock()
+			defer r.heads.mu.RUnlock()
+			return r.heads.logs[log], nil
+		}
+	}
+	h, err := r.store.LogHead(ctx, log)
+	if err != nil || !h.Exists {
+		return logHead{}, err
+	}
+	head := logHead{h.Shard, h.Position, h.Feed}
+	r.heads.mu.Lock()
+	defer r.heads.mu.Unlock()
+	r.heads.raise(log, head)
+	return head, nil
 }
 
 // applied is where a model is on a shard; 0 where it does not run.
@@ -85,18 +150,18 @@ func (m *model) applied(shard int) uint64 {
 }
 
 // await waits for models to reach a log's head, and gives where the slowest is then.
-func (r *Runner) await(ctx context.Context, ms []*model, head eventstore.LogHead) (uint64, error) {
+func (r *Runner) await(ctx context.Context, ms []*model, head logHead) (uint64, error) {
 	waiting, cancel := context.WithTimeout(ctx, r.o.PinWait)
 	defer cancel()
 	for _, m := range ms {
-		for waiting.Err() == nil && m.applied(head.Shard) < head.Feed {
+		for waiting.Err() == nil && m.applied(head.shard) < head.feed {
 			fs := m.followers()
-			if head.Shard >= len(fs) {
+			if head.shard >= len(fs) {
 				break
 			}
-			err := fs[head.Shard].WaitApplied(waiting, head.Feed)
+			err := fs[head.shard].WaitApplied(waiting, head.feed)
 			if errors.Is(err, follow.ErrStopped) {
-				if now := m.followers(); head.Shard < len(now) && now[head.Shard] != fs[head.Shard] {
+				if now := m.followers(); head.shard < len(now) && now[head.shard] != fs[head.shard] {
 					continue // exchanged by a rebuild
 				}
 				break
@@ -106,9 +171,9 @@ func (r *Runner) await(ctx context.Context, ms []*model, head eventstore.LogHead
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	applied := head.Feed
+	applied := head.feed
 	for _, m := range ms {
-		applied = min(applied, m.applied(head.Shard))
+		applied = min(applied, m.applied(head.shard))
 	}
 	return applied, nil
 }

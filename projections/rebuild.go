@@ -15,7 +15,7 @@ import (
 
 // Sizes of a fill: records a page, and a transaction.
 const (
-	fillPage        = 2000
+	fillPage        = 1000
 	fillTransaction = 40_000
 )
 

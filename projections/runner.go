@@ -47,6 +47,7 @@ type Runner struct {
 	dir    string
 	o      Options
 	models []*model
+	heads  heads
 
 	mu      sync.Mutex // starting, stopping and rebuilding
 	started bool
@@ -258,6 +259,9 @@ func (r *Runner) follower(m *model, shard int) *follow.Follower {
 		f.Consumer, f.Types = &sqlConsumer{f: m.file, p: m.p}, m.p.Handles()
 	} else {
 		f.Consumer = &indexConsumer{ix: m.ix}
+	}
+	if m == r.models[0] {
+		f.Saw = r.heads.saw
 	}
 	return f
 }

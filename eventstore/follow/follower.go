@@ -167,6 +167,9 @@ func (f *Follower) follow(ctx context.Context) error {
 			if err := s.page(ctx, p.records); err != nil {
 				return err
 			}
+			if f.Saw != nil {
+				f.Saw(p.records)
+			}
 			f.publish(s)
 		}
 	}

@@ -1,5 +1,0 @@
-package projections
-
-import "errors"
-
-var errNotYet = errors.New("not built yet")

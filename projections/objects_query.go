@@ -1,0 +1,313 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"varve/domain"
+	"varve/eventstore"
+)
+
+// ObjectQuery selects, orders and pages objects.
+type ObjectQuery struct {
+	BucketID string // empty: of all buckets
+	Status   string // empty: all
+	Filter   *domain.Filter
+	Search   string // words, each of which some text of the object must hold; case is folded
+	Sort     []Sort // then by object id
+	After    string // cursor of the page before: goes on at its position
+	Offset   int
+	Limit    int // 0 means 100
+	Total    bool
+}
+
+// View is the object as filters, sorts and searches see it: the user's fields
+// and the reference's members at the root, metadata and blobs beside them.
+func (r *ObjectRow) View() map[string]any {
+	v := make(map[string]any, len(r.Fields)+10)
+	addFields(v, r.Fields)
+	addField(v, "metadata", r.Metadata)
+	addField(v, "edges", r.Edges)
+	if b, err := json.Marshal(r.Blobs); err == nil && len(r.Blobs) > 0 {
+		addField(v, "blobs", b)
+	}
+	v["object_id"], v["bucket_id"], v["status"] = r.ObjectID, r.BucketID, r.Status
+	v["created_at"], v["updated_at"] = stamp(r.Created), stamp(r.Updated)
+	if r.KeyPrefix != "" {
+		v["key_prefix"] = r.KeyPrefix
+	}
+	if r.Error != "" {
+		v["error"] = r.Error
+	}
+	return v
+}
+
+const objectColumns = `SELECT o.valid_from, o.valid_to, o.version, o.created, o.updated, coalesce(s.status, 'PENDING'), coalesce(s.error, ''), o.data
+	FROM objects o LEFT JOIN object_status s ON s.log = o.log AND s.object_id = o.object_id `
+
+func scanObject(rows *sql.Rows) (ObjectRow, error) {
+	var o ObjectRow
+	var data sql.RawBytes
+	var from, to, version, created, updated int64
+	if err := rows.Scan(&from, &to, &version, &created, &updated, &o.Status, &o.Error, &data); err != nil {
+		return o, err
+	}
+	if err := json.Unmarshal(data, &o.Object); err != nil {
+		return o, err
+	}
+	o.Position, o.Version, o.Created, o.Updated = uint64(from), uint64(version), micros(created), micros(updated)
+	if to != open {
+		o.Ended = uint64(to)
+	}
+	return o, nil
+}
+
+// Object finds one object of a bucket (bucketID empty: of any); domain.NotFound
+// where it does not exist at the position.
+func (o *Objects) Object(ctx context.Context, at At, bucketID, objectID string) (ObjectRow, error) {
+	var found ObjectRow
+	err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.object_id = ? AND o.valid_from <= ? ORDER BY o.valid_from DESC LIMIT 1`,
+		[]any{string(at.Log), objectID, int64(at.Position)}, func(rows *sql.Rows) (err error) {
+			found, err = scanObject(rows)
+			return err
+		})
+	if err != nil {
+		return ObjectRow{}, err
+	}
+	if found.Position == 0 || found.Ended != 0 && found.Ended <= at.Position || bucketID != "" && found.BucketID != bucketID {
+		return ObjectRow{}, domain.NotFound("object", objectID)
+	}
+	return found, nil
+}
+
+// Objects finds objects in the order given; ids that do not exist are left out.
+func (o *Objects) Objects(ctx context.Context, at At, ids []string) ([]ObjectRow, error) {
+	found := make(map[string]ObjectRow, len(ids))
+	for part := range slices.Chunk(ids, 256) {
+		list, padded := marks(len(part))
+		args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+		for _, id := range part {
+			args = append(args, id)
+		}
+		err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.valid_from <= ? AND o.valid_to > ? AND o.object_id IN (`+list+`)`,
+			pad(args, padded+3), func(rows *sql.Rows) error {
+				row, err := scanObject(rows)
+				found[row.ObjectID] = row
+				return err
+			})
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := make([]ObjectRow, 0, len(ids))
+	for _, id := range ids {
+		if row, ok := found[id]; ok {
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
+
+func (q *ObjectQuery) where(at At) (string, []any) {
+	text := `WHERE o.log = ? AND o.valid_from <= ? AND o.valid_to > ?`
+	args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+	if q.BucketID != "" {
+		text, args = text+` AND o.bucket_id = ?`, append(args, q.BucketID)
+	}
+	if q.Status != "" {
+		text, args = text+` AND coalesce(s.status, 'PENDING') = ?`, append(args, q.Status)
+	}
+	return text, args
+}
+
+func (o *Objects) each(ctx context.Context, at At, q *ObjectQuery, after string, viewed bool, visit func(ObjectRow, map[string]any) error) error {
+	text, args := q.where(at)
+	if after != "" {
+		text, args = text+` AND o.object_id > ?`, append(args, after)
+	}
+	words := searchWords(q.Search)
+	viewed = viewed || q.Filter != nil || len(words) > 0
+	return o.query(ctx, objectColumns+text+` ORDER BY o.object_id`, args, func(rows *sql.Rows) error {
+		row, err := scanObject(rows)
+		if err != nil {
+			return err
+		}
+		var view map[string]any
+		if viewed {
+			view = row.View()
+			if !q.Filter.Match(view) || !searched(view, words) {
+				return nil
+			}
+		}
+		return visit(row, view)
+	})
+}
+
+// List pages through objects.
+func (o *Objects) List(ctx context.Context, at At, q ObjectQuery) (Page[ObjectRow], error) {
+	page := Page[ObjectRow]{At: at}
+	c, err := readCursor(q.After, queryDigest("objects", q.BucketID, q.Status, q.Filter, q.Search, q.Sort), at.Position)
+	if err != nil {
+		return page, err
+	}
+	page.At.Position = c.Position
+	limit, offset := limitOf(q.Limit), q.Offset
+	if q.After != "" {
+		offset = 0
+	}
+	if q.Total {
+		n := 0
+		if q.Filter == nil && q.Search == "" && q.Status == "" {
+			n, err = o.Count(ctx, page.At, q.BucketID)
+		} else {
+			err = o.each(ctx, page.At, &q, "", true, func(ObjectRow, map[string]any) error { n++; return nil })
+		}
+		if err != nil {
+			return page, err
+		}
+		page.Total = &n
+	}
+	if len(q.Sort) > 0 {
+		return page, o.listSorted(ctx, &page, &q, c, offset, limit)
+	}
+	err = o.each(ctx, page.At, &q, c.After, false, func(row ObjectRow, _ map[string]any) error {
+		if offset > 0 {
+			offset--
+			return nil
+		}
+		if len(page.Items) == limit {
+			c.After = page.Items[limit-1].ObjectID
+			page.Next = c.text()
+			return errEnough
+		}
+		page.Items = append(page.Items, row)
+		return nil
+	})
+	return page, err
+}
+
+func (o *Objects) listSorted(ctx context.Context, page *Page[ObjectRow], q *ObjectQuery, c cursor, offset, limit int) error {
+	var keys []sortKey
+	err := o.each(ctx, page.At, q, "", true, func(row ObjectRow, view map[string]any) error {
+		keys = append(keys, keysOf(view, q.Sort, row.ObjectID))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sortKeys(keys, q.Sort)
+	part, end := cut(keys, c.Skip+offset, limit)
+	ids := make([]string, len(part))
+	for i, k := range part {
+		ids[i] = k.id
+	}
+	if page.Items, err = o.Objects(ctx, page.At, ids); err != nil {
+		return err
+	}
+	if end < len(keys) {
+		c.Skip = end
+		page.Next = c.text()
+	}
+	return nil
+}
+
+// Count counts a bucket's objects (bucketID empty: all of the log).
+func (o *Objects) Count(ctx context.Context, at At, bucketID string) (int, error) {
+	n := 0
+	q := ObjectQuery{BucketID: bucketID}
+	text, args := q.where(at)
+	err := o.query(ctx, `SELECT count(*) FROM objects o `+text, args, func(rows *sql.Rows) error { return rows.Scan(&n) })
+	return n, err
+}
+
+// BucketTotals is what a bucket holds.
+type BucketTotals struct {
+	Objects    int
+	Failed     int // as of the newest event
+	SizeBytes  int64
+	MaxBytes   int64
+	MinBytes   int64
+	LastUpload time.Time
+}
+
+// Totals gives what every bucket of the log holds, by bucket id; buckets without objects are absent.
+func (o *Objects) Totals(ctx context.Context, at At) (map[string]BucketTotals, error) {
+	return o.totals(ctx, at, "")
+}
+
+// BucketTotals gives what one bucket holds.
+func (o *Objects) BucketTotals(ctx context.Context, at At, bucketID string) (BucketTotals, error) {
+	all, err := o.totals(ctx, at, bucketID)
+	return all[bucketID], err
+}
+
+func (o *Objects) totals(ctx context.Context, at At, bucketID string) (map[string]BucketTotals, error) {
+	all := map[string]BucketTotals{}
+	q := ObjectQuery{BucketID: bucketID}
+	text, args := q.where(at)
+	err := o.query(ctx, `SELECT o.bucket_id, count(*), sum(o.size), max(o.size), min(o.size), max(o.updated) FROM objects o `+text+` GROUP BY o.bucket_id`, args, func(rows *sql.Rows) error {
+		var id string
+		var t BucketTotals
+		var last int64
+		if err := rows.Scan(&id, &t.Objects, &t.SizeBytes, &t.MaxBytes, &t.MinBytes, &last); err != nil {
+			return err
+		}
+		t.LastUpload = micros(last)
+		all[id] = t
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = o.query(ctx, `SELECT bucket_id, count(*) FROM object_status WHERE log = ? AND status = 'FAILED' GROUP BY bucket_id`, []any{string(at.Log)}, func(rows *sql.Rows) error {
+		var id string
+		var n int
+		if err := rows.Scan(&id, &n); err != nil {
+			return err
+		}
+		if t, ok := all[id]; ok {
+			t.Failed = n
+			all[id] = t
+		}
+		return nil
+	})
+	return all, err
+}
+
+// ByUniqueKey finds the object of a bucket whose fields have the given values;
+// domain.NotFound where there is none. It reads the whole bucket: where ids
+// derive from the unique key, asking by id is faster.
+func (o *Objects) ByUniqueKey(ctx context.Context, at At, bucketID string, values map[string]any) (ObjectRow, error) {
+	var found *ObjectRow
+	q := ObjectQuery{BucketID: bucketID}
+	err := o.each(ctx, at, &q, "", true, func(row ObjectRow, view map[string]any) error {
+		for field, want := range values {
+			if have, ok := domain.Lookup(view, field); !ok || !domain.EqualValues(have, want) {
+				return nil
+			}
+		}
+		found = &row
+		return errEnough
+	})
+	if err != nil {
+		return ObjectRow{}, err
+	}
+	if found == nil {
+		return ObjectRow{}, domain.NotFound("object", string(domain.EncodeValue(map[string]any(values))))
+	}
+	return *found, nil
+}
+
+// History lists all versions of an object, oldest first.
+func (o *Objects) History(ctx context.Context, log eventstore.LogID, objectID string) ([]ObjectRow, error) {
+	var all []ObjectRow
+	err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.object_id = ? ORDER BY o.valid_from`, []any{string(log), objectID}, func(rows *sql.Rows) error {
+		row, err := scanObject(rows)
+		all = append(all, row)
+		return err
+	})
+	return all, err
+}
