@@ -224,3 +224,14 @@ func FuzzDecodeValue(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecodeValue(b *testing.B) {
+	raw := []byte(`{"brand":"Acme","price":49.90,"year":2024,"created":"2024-05-31T12:00:00Z","tags":["red","blue","green"],"metadata":{"category":"shoes","stock":12},"text":"The quick brown fox jumps over the lazy dog"}`)
+	b.SetBytes(int64(len(raw)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeValue(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
