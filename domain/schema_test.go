@@ -194,6 +194,14 @@ func TestInputSchema(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", c.in, s, err, c.fields)
 		}
 	}
+	text, err := json.Marshal(s)
+	var back InputSchema
+	if err == nil {
+		err = json.Unmarshal(text, &back)
+	}
+	if err != nil || !reflect.DeepEqual(&back, s) {
+		t.Errorf("%s read back: %v, %v", text, back, err)
+	}
 	var none *InputSchema
 	if out, bad := none.Apply(map[string]any{"a": 1}); len(out) != 1 || bad != nil || none.Unknown(out) != nil || none.Names() != nil {
 		t.Error("a nil schema takes everything")

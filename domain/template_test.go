@@ -29,7 +29,7 @@ func TestRender(t *testing.T) {
 		{`"{{DOC.title | upper}}"`, `"A \"B\""`}, {`"{{ doc.title|lower|trim }}"`, `"a \"b\""`}, {`"{{DOC.title | tojson}}"`, `"\"A \\\"b\\\"\""`}, {`"{\"t\": {{DOC.tags | tojson}}}"`, `"{\"t\": [\"x\",\"y\"]}"`},
 		{`"{{DOC.tags}} {{DOC.price}}"`, `"[\"x\",\"y\"] 49.90"`}, {`"{{DOC.items.q}}"`, `[1,2]`}, {`"{{DOC.a-b}}"`, `"dash"`}, {`"{{DOC.missing}}"`, `null`},
 		{`"{{DOC.tags | join(', ')}}"`, `"x, y"`}, {`"{{DOC.tags | first}}{{DOC.tags|last}}{{DOC.tags|length}}"`, `"xy2"`}, {`"{{DOC.price | int}}"`, `49`}, {`"{{ '7.5' | float }}"`, `7.5`}, {`"{{INPUT.brand | upper}}"`, `null`},
-		{`"{{CONTEXT.alias.n}}"`, `3`}, {`"{{ '{{' }} x"`, `"{{ x"`}, {`"{{ \"}}\" }}"`, `"}}"`}, {`"{{ -5 }}"`, `-5`}, {`"{{ true }}"`, `true`}, {`"a  {{- INPUT.limit -}}  b"`, `"a5b"`},
+		{`"{{CONTEXT.alias.n}}"`, `3`}, {`"{{ '{{' }} x"`, `"{{ x"`}, {`"{{ \"}}\" }}"`, `"}}"`}, {`"{{ -5 }}"`, `-5`}, {`"{{ true }}"`, `true`}, {`"{{INPUT.query|length}}{{INPUT.obj|length}}{{INPUT.brand|length}}"`, `"910"`}, {`"{{INPUT.brand|first}}{{INPUT.brand|join}}{{INPUT.brand|int}}{{INPUT.brand|float}}"`, `""`}, {`"{{INPUT.on|int}}{{'a\\'b\\n'}}"`, `"1a'b\n"`}, {`"{{INPUT.obj|default('x',true)|tojson}}{{false|default('y',true)}}{{0|d('z',true)}}"`, `"{\"x\":{\"y\":1.50}}yz"`}, {`"a  {{- INPUT.limit -}}  b"`, `"a5b"`},
 		{`"{{INPUT.evil}}"`, `"{{ CONTEXT.token }}"`}, {`["{{INPUT.limit}}",{"k":"{{INPUT.query}}"}]`, `[5,{"k":"red shoes"}]`}, {`"{{INPUT}}"`, string(EncodeValue(testEnv(t).Input))},
 		{`"\u007b\u007bINPUT.limit}}"`, `5`},
 	} {
@@ -86,7 +86,7 @@ func TestRenderStatements(t *testing.T) {
 	for _, c := range []struct{ in, says string }{
 		{`{% if INPUT.on %}`, "endif %} is expected"}, {`{% for x in DOC.tags %}`, "endfor %} is expected"}, {`{% endif %}`, "no statement here"}, {`{% set x = 1 %}`, "known are if"}, {`{% if INPUT.on %}{% else %}{% else %}{% endif %}`, "no statement here"},
 		{`{% for doc in DOC.tags %}{% endfor %}`, "new name"}, {`{% for x of DOC.tags %}{% endfor %}`, "in is expected"}, {`{% for x in DOC.tags %}{% endfor %}{{ x }}`, "names nothing known"}, {`{% for x in DOC.title %}{% endfor %}`, "walks arrays"},
-		{`{% if %}{% endif %}`, "empty"}, {`{% if (INPUT.on %}{% endif %}`, "closing )"}, {`{% if INPUT.on is odd %}{% endif %}`, "defined or none"}, {`{% if INPUT.on`, "closing %}"}, {`{% if secrets.x %}{% endif %}`, "secrets"}, {`{% if INPUT.nope %}{% endif %}`, "names nothing"},
+		{`{% if %}{% endif %}`, "empty"}, {`{% if (INPUT.on %}{% endif %}`, "closing )"}, {`{% if INPUT.on is odd %}{% endif %}`, "defined or none"}, {`{% if INPUT.on`, "closing %}"}, {`{% if secrets.x %}{% endif %}`, "secrets"}, {`{% if INPUT.nope %}{% endif %}`, "names nothing"}, {`{% if 1 in INPUT.limit %}{% endif %}`, "in takes"}, {`{{INPUT.limit|length}}`, "no length"}, {`{{INPUT.limit|first}}`, "takes an array"}, {`{{INPUT[1.5]}}`, "no index"}, {`{{INPUT[1}}`, "closing ]"}, {`{{DOC.x|default('a' 'b')}}`, "closing )"},
 		{strings.Repeat(`{% if INPUT.on %}`, 17), "deeper"}, {`{% if ` + strings.Repeat("(", 20) + `1`, "deeper"}, {`{% if ` + strings.Repeat("not ", 20) + `1`, "deeper"},
 	} {
 		if got, err := RenderValue("p", c.in, testEnv(t)); CodeOf(err) != CodeInvalid || !strings.Contains(err.Error(), c.says) {
