@@ -78,7 +78,7 @@ type bucketWire struct {
 
 func bucketOut(b domain.Bucket, t projections.BucketTotals) *bucketWire {
 	w := &bucketWire{
-		BucketID: b.BucketID, Name: b.Name, Description: orNull(b.Description), Schema: b.Schema, Metadata: object(b.Metadata),
+		BucketID: b.BucketID, Name: b.Name, Description: textOrNull(b.Description), Schema: b.Schema, Metadata: object(b.Metadata),
 		ObjectCount: t.Objects, FailedCount: t.Failed, TotalSizeBytes: t.SizeBytes, CreatedAt: wireTime(b.Created.Time), UpdatedAt: wireTime(b.Updated.Time),
 		LastUploadAt: wireTime(t.LastUpload), Status: "ACTIVE",
 	}
@@ -86,13 +86,6 @@ func bucketOut(b domain.Bucket, t projections.BucketTotals) *bucketWire {
 		w.UniqueKey = &uniqueKeyWire{b.UniqueKey.Fields, b.UniqueKey.DefaultPolicy}
 	}
 	return w
-}
-
-func orNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 func (s *Server) createBucket(ctx context.Context, r *Request[bucketBody]) (any, error) {

@@ -6,7 +6,6 @@ import (
 	"sort"
 
 	"varve/commands"
-	"varve/commands/extract"
 	"varve/domain"
 	"varve/projections"
 )
@@ -220,7 +219,7 @@ func (s *Server) createCollection(ctx context.Context, r *Request[collectionBody
 	case b.Extractor == nil && len(b.Features) > 1:
 		return nil, domain.Invalid("features", "length", "a collection has one extractor; make a collection for each feature")
 	case b.Extractor == nil && len(b.Features) == 1:
-		name, err := extract.ByFeature(b.Features[0])
+		name, err := extractorOf(b.Features[0])
 		if err != nil {
 			return nil, err
 		}

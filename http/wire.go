@@ -35,3 +35,10 @@ func orEmpty[T any](list []T) []T {
 }
 
 func utoa(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func textOrNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

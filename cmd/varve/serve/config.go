@@ -1,0 +1,24 @@
+// Package serve puts the rooms together: store → read models → index →
+// commands → HTTP, and takes them apart in reverse.
+package serve
+
+import (
+	"time"
+)
+
+// Config is every setting of a server. Each is a flag and an environment
+// variable VARVE_… of the same name.
+type Config struct {
+	Data         string        `help:"Directory of everything that the server keeps." default:"varve-data" env:"VARVE_DATA" type:"path"`
+	Listen       string        `help:"Address to serve HTTP on; port 0 chooses a free one." default:"127.0.0.1:8080" env:"VARVE_LISTEN"`
+	Organization string        `help:"Name of the organization that an empty directory begins with." default:"Varve" env:"VARVE_ORGANIZATION"`
+	Email        string        `help:"E-mail address of its first user." default:"admin@localhost.localdomain" env:"VARVE_EMAIL"`
+	Workers      int           `help:"Objects that are extracted at once." default:"8" env:"VARVE_WORKERS"`
+	AllowPrivate bool          `help:"Fetch blobs from private and loopback addresses too." env:"VARVE_ALLOW_PRIVATE"`
+	Files        string        `help:"Directory below which blobs may be local files (file:// URLs); empty: none." env:"VARVE_FILES" type:"path"`
+	MaxBody      int64         `help:"Most bytes of a request body." default:"16777216" env:"VARVE_MAX_BODY"`
+	RateLimit    int           `help:"Requests a minute of one key, per class; -1: no limit." default:"-1" env:"VARVE_RATE_LIMIT"`
+	Drain        time.Duration `help:"How long requests under way may take when the server stops." default:"10s" env:"VARVE_DRAIN"`
+	LogLevel     string        `help:"What is logged: debug, info, warn, error." enum:"debug,info,warn,error" default:"info" env:"VARVE_LOG_LEVEL"`
+	LogFormat    string        `help:"How it is logged: text, json." enum:"text,json" default:"text" env:"VARVE_LOG_FORMAT"`
+}

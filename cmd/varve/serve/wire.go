@@ -1,0 +1,137 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"varve/commands"
+	"varve/domain"
+	"varve/eventstore"
+	"varve/http"
+	"varve/projections"
+	"varve/projections/retrieve"
+)
+
+// wire sets what one room needs of another.
+func (v *Varve) wire() {
+	h, r := v.Commands, &v.Reads
+	r.Retrieve = &retrieve.Engine{Index: v.index, Documents: v.documents, Record: v.record, NewID: func(prefix string) string { return domain.NewID(prefix, entropy()) }}
+	r.TraceBody, r.AtTime = v.traceBody, v.atTime
+	h.CheckRetriever = retrieve.Check
+	h.ActiveBatches = func(ctx context.Context) ([]commands.BatchRef, error) {
+		if _, err := v.Models.Pin(ctx, "", "batches", "directory"); err != nil {
+			return nil, err
+		}
+		rows, logs, err := r.Batches.Active(ctx)
+		if err != nil {
+			return nil, err
+		}
+		namespaces, err := r.Directory.NamespaceLogs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var refs []commands.BatchRef
+		for i, row := range rows {
+			for _, n := range namespaces {
+				if n.Log == logs[i] {
+					refs = append(refs, commands.BatchRef{OrganizationID: n.OrgID, Organization: n.OrgLog, Log: n.Log, Shard: n.Shard, BatchID: row.BatchID})
+				}
+			}
+		}
+		return refs, nil
+	}
+	h.MatchingDocuments = func(ctx context.Context, log eventstore.LogID, collection string, f *domain.Filter, after string, limit int) ([]string, error) {
+		pin, err := v.Models.Pin(ctx, log, "documents")
+		if err != nil {
+			return nil, err
+		}
+		page, err := r.Documents.List(ctx, pin.At, projections.DocumentQuery{Collections: []string{collection}, Filter: f, Limit: limit})
+		ids := make([]string, len(page.Items))
+		for i, d := range page.Items {
+			ids[i] = d.DocumentID
+		}
+		return ids, err
+	}
+	h.MatchingObjects = func(ctx context.Context, log eventstore.LogID, bucket string, f *domain.Filter, after string, limit int) ([]string, error) {
+		pin, err := v.Models.Pin(ctx, log, "objects")
+		if err != nil {
+			return nil, err
+		}
+		page, err := r.Objects.List(ctx, pin.At, projections.ObjectQuery{BucketID: bucket, Filter: f, Limit: limit})
+		ids := make([]string, len(page.Items))
+		for i, o := range page.Items {
+			ids[i] = o.ObjectID
+		}
+		return ids, err
+	}
+}
+
+// documents shows documents to stages and filters as the API does.
+func (v *Varve) documents(ctx context.Context, at projections.At, ids []string) (map[string]map[string]any, error) {
+	rows, err := v.Reads.Documents.Documents(ctx, at, ids)
+	if err != nil {
+		return nil, err
+	}
+	shown := make(map[string]map[string]any, len(rows))
+	for _, row := range rows {
+		if shown[row.DocumentID], err = http.DocumentFields(row); err != nil {
+			return nil, err
+		}
+	}
+	return shown, nil
+}
+
+// record keeps an execution: one event in the second store, in a log of the
+// same name as the namespace's.
+func (v *Varve) record(ctx context.Context, log eventstore.LogID, header *domain.ExecutionRecorded, trace []byte) error {
+	data, err := domain.EncodeEvent(header)
+	if err != nil {
+		return err
+	}
+	stream := "adhoc"
+	if header.RetrieverID != "" {
+		stream = "retriever-" + header.RetrieverID
+	}
+	_, err = v.Executed.Append(ctx, eventstore.Append{Batches: []eventstore.Batch{{Log: log, Stream: stream, Expect: eventstore.Any(),
+		Events: []eventstore.Event{{Type: header.EventType(), Data: data, Attachments: []eventstore.Attachment{{Name: "trace", Bytes: trace}}}},
+		Meta:   eventstore.Metadata{Actor: header.Principal, Key: header.KeyID, Correlation: header.TraceID, Origin: "http"}}}})
+	return err
+}
+
+// traceBody reads the stages' sets of an execution; nil where they were erased.
+func (v *Varve) traceBody(ctx context.Context, log eventstore.LogID, position uint64) ([]byte, error) {
+	for r, err := range v.Executed.Read(ctx, log, position-1, 1) {
+		if err != nil {
+			return nil, fmt.Errorf("read execution record: %w", err)
+		}
+		for _, a := range r.Attachments {
+			if a.Name == "trace" {
+				return a.Bytes, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// atTime finds the newest position of a log that is not younger than a time:
+// times never go back within a log, so halving finds it.
+func (v *Varve) atTime(ctx context.Context, log eventstore.LogID, t time.Time) (uint64, error) {
+	head, err := v.Store.LogHead(ctx, log)
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	n := sort.Search(int(head.Position), func(i int) bool {
+		for r, err := range v.Store.Read(ctx, log, uint64(i), 1) {
+			if err != nil {
+				failed = err
+				return true
+			}
+			return r.Time.After(t)
+		}
+		return true
+	})
+	return uint64(n), failed
+}
