@@ -59,19 +59,22 @@ func (d *directory) step(name string, do func() error) error {
 
 func (d *directory) put(_ context.Context, r io.Reader, name func([]byte) string, finish func(func() error) error) (sum []byte, size int64, err error) {
 	var f *os.File
+	renamed := false
+	defer func() {
+		if f == nil {
+			return
+		}
+		f.Close()
+		if !renamed {
+			os.Remove(f.Name())
+		}
+	}()
 	if err := d.step("create", func() (err error) {
 		f, err = os.CreateTemp(filepath.Join(d.root, temporary), "put-*")
 		return err
 	}); err != nil {
 		return nil, 0, err
 	}
-	renamed := false
-	defer func() {
-		f.Close()
-		if !renamed {
-			os.Remove(f.Name())
-		}
-	}()
 	h := sha256.New()
 	if err := d.step("write", func() (err error) {
 		size, err = io.Copy(io.MultiWriter(f, h), r)

@@ -3,6 +3,7 @@ package blob
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -115,6 +116,7 @@ func (f *Fetcher) checkAddress() func(string, string, syscall.RawConn) error {
 }
 
 func (f *Fetcher) checkRedirect(next *http.Request, via []*http.Request) error {
+	next.Header.Del("Referer") // the query of a signed URL is a credential
 	switch {
 	case len(via) > max(f.o.MaxRedirects, 0):
 		return fmt.Errorf("it redirects more than %d times", max(f.o.MaxRedirects, 0))
@@ -297,6 +299,7 @@ func (f *Fetcher) explain(u *url.URL, err error) *FetchError {
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err // without the URL
 	}
+	var certificate *tls.CertificateVerificationError
 	var dns *net.DNSError
 	var netErr net.Error
 	switch {
@@ -308,6 +311,8 @@ func (f *Fetcher) explain(u *url.URL, err error) *FetchError {
 		e.Reason = fmt.Sprintf("it took too long (more than %s in all, or the server did not answer)", f.o.Timeout)
 	case errors.As(err, &dns):
 		e.Reason, e.Temporary = fmt.Sprintf("the host %q is not known", dns.Name), !dns.IsNotFound
+	case errors.As(err, &certificate):
+		e.Reason, e.Temporary = "its certificate cannot be verified", false
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		e.Reason = "the connection ended in the middle"
 	case errors.Is(err, syscall.ECONNREFUSED):
