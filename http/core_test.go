@@ -337,3 +337,21 @@ func TestDocumentIsServedTwice(t *testing.T) {
 		t.Errorf("%d, %d", a.Code, b.Code)
 	}
 }
+
+func TestObservation(t *testing.T) {
+	s := sampleServer(t)
+	var seen []Observation
+	s.Observe = func(o Observation) { seen = append(seen, o) }
+	ask(s, "GET", "/v1/samples/abc", "")
+	ask(s, "GET", "/v1/panic", "")
+	ask(s, "GET", "/v1/nowhere", "")
+	want := []struct {
+		operation string
+		status    int
+	}{{"GET /v1/samples/{sample_id}", 200}, {"GET /v1/panic", 500}, {"", 404}}
+	for i, w := range want {
+		if seen[i].Operation != w.operation || seen[i].Status != w.status {
+			t.Errorf("request %d: %+v, want %+v", i, seen[i], w)
+		}
+	}
+}

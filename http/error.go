@@ -63,7 +63,7 @@ func (s *Server) writeError(w nethttp.ResponseWriter, req *nethttp.Request, err 
 	if code.status == 0 {
 		code = codes[domain.CodeInternal]
 	}
-	id, _ := req.Context().Value(requestIDKey{}).(string)
+	id := trailOf(req).id
 	if code.status == 500 {
 		if req.Context().Err() == nil || !errors.Is(err, context.Canceled) {
 			s.Log.Error("request failed", slog.String("request_id", id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.Any("error", err), slog.Any("cause", e.Err))
@@ -101,7 +101,7 @@ func (s *Server) writeStatus(w nethttp.ResponseWriter, req *nethttp.Request, sta
 			return // half an answer is out; a second one would only confuse
 		}
 	}
-	id, _ := req.Context().Value(requestIDKey{}).(string)
+	id := trailOf(req).id
 	if e.Message == "" {
 		e.Message = nethttp.StatusText(status)
 	}

@@ -14,7 +14,7 @@ func (s *Server) extractorRoutes() {
 	s.route("GET", "/v1/collections/features/extractors", read, handle(s.listExtractors))
 	s.route("GET", "/v1/collections/features/extractors/{feature_extractor_id}", read, handle(s.showExtractor))
 	s.route("GET", "/v1/collections/features", read, handle(s.discoverFeatures))
-	s.route("GET", "/v1/extractors", read, handle(s.allExtractors))
+	s.route("GET", "/v1/extractors", needs{Permission: "any", Resource: "extractor"}, handle(s.allExtractors))
 	s.route("GET", "/v1/namespaces/{namespace_id}/extractors", needs{Permission: "read", Resource: "namespace"}, handle(s.namespaceExtractors))
 	s.route("GET", "/v1/namespaces/{namespace_id}/extractors/{extractor_id}", needs{Permission: "read", Resource: "namespace"}, handle(s.namespaceExtractor))
 	s.route("GET", "/v1/discovery/extractors", read, handle(s.extractorDiscovery))

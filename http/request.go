@@ -89,12 +89,13 @@ func (w *Warned) warn(texts []string) { w.Warnings = append(w.Warnings, texts...
 // call makes the Call of a request: who, in which namespace, with which body.
 func (s *Server) call(ec echo.Context, n needs, operation string) (*Call, error) {
 	req := ec.Request()
-	id, _ := req.Context().Value(requestIDKey{}).(string)
+	tr := trailOf(req)
+	tr.operation = operation
 	query, err := url.ParseQuery(req.URL.RawQuery)
 	if err != nil {
 		return nil, domain.Errorf(domain.CodeBadRequest, "the query string is not valid: %v", err)
 	}
-	c := &Call{Request: req, Operation: operation, RequestID: id, Query: query, Reason: req.Header.Get("X-Change-Reason"), params: map[string]string{}, writer: ec.Response()}
+	c := &Call{Request: req, Operation: operation, RequestID: tr.id, Query: query, Reason: req.Header.Get("X-Change-Reason"), params: map[string]string{}, writer: ec.Response()}
 	for _, name := range ec.ParamNames() {
 		v, err := pathValue(ec.Param(name), req.URL.RawPath != "")
 		if err != nil {
@@ -106,6 +107,7 @@ func (s *Server) call(ec echo.Context, n needs, operation string) (*Call, error)
 		if err := s.authenticate(c); err != nil {
 			return nil, err
 		}
+		tr.organization, tr.key = c.Organization.ID, c.Key.KeyID
 		if err := s.limit(c, n); err != nil {
 			return nil, err
 		}

@@ -162,7 +162,8 @@ func (s *Server) serve(w nethttp.ResponseWriter, req *nethttp.Request) {
 	if !requestID.MatchString(id) {
 		id = newRequestID()
 	}
-	req = req.WithContext(context.WithValue(req.Context(), requestIDKey{}, id))
+	begun, tr := s.Now(), &trail{id: id}
+	req = req.WithContext(context.WithValue(req.Context(), trailKey{}, tr))
 	w.Header().Set("X-Request-Id", id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	watched := &watchedWriter{ResponseWriter: w}
@@ -176,15 +177,20 @@ func (s *Server) serve(w nethttp.ResponseWriter, req *nethttp.Request) {
 				s.writeError(watched, req, &domain.Error{Code: domain.CodeInternal, Message: internalMessage})
 			}
 		}
+		took := s.Now().Sub(begun)
+		s.Log.Debug("request", slog.String("request_id", id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.Int("status", watched.status), slog.Duration("took", took), slog.String("key", tr.key))
+		if s.Observe != nil {
+			s.Observe(Observation{Operation: tr.operation, Organization: tr.organization, Status: watched.status, Duration: took})
+		}
 	}()
 	if origin := req.Header.Get("Origin"); origin != "" {
 		h := watched.Header()
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Add("Vary", "Origin")
-		h.Set("Access-Control-Expose-Headers", "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Window, Retry-After, ETag, X-Namespace-Unresolved")
+		h.Set("Access-Control-Expose-Headers", "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Window, Retry-After, ETag, X-Namespace-Unresolved, Varve-Position, Varve-Lag")
 		if req.Method == "OPTIONS" && req.Header.Get("Access-Control-Request-Method") != "" {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Namespace, X-Change-Reason, X-Request-Id, Idempotency-Key, If-Match")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Namespace, X-Change-Reason, X-Request-Id, Idempotency-Key, If-Match, Varve-Consistency, Varve-Min-Position")
 			h.Set("Access-Control-Max-Age", "600")
 			watched.WriteHeader(204)
 			return
@@ -211,7 +217,17 @@ func trimSlash(req *nethttp.Request) {
 	req.URL = &u
 }
 
-type requestIDKey struct{}
+type trailKey struct{}
+
+// trail is what a request leaves behind on its way through the layers.
+type trail struct{ id, operation, organization, key string }
+
+func trailOf(req *nethttp.Request) *trail {
+	if t, ok := req.Context().Value(trailKey{}).(*trail); ok {
+		return t
+	}
+	return &trail{}
+}
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
@@ -224,18 +240,24 @@ func newRequestID() string {
 // watchedWriter remembers whether an answer has begun.
 type watchedWriter struct {
 	nethttp.ResponseWriter
-	begun bool
+	begun  bool
+	status int
 }
 
 // WriteHeader begins the answer.
 func (w *watchedWriter) WriteHeader(status int) {
+	if !w.begun {
+		w.status = status
+	}
 	w.begun = true
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write begins the answer where it has not begun.
 func (w *watchedWriter) Write(b []byte) (int, error) {
-	w.begun = true
+	if !w.begun {
+		w.begun, w.status = true, 200
+	}
 	return w.ResponseWriter.Write(b)
 }
 

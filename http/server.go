@@ -39,6 +39,10 @@ type Deps struct {
 	// cache, metadata, vector_store, object_storage, task_queue, inference.
 	Checks map[string]func(context.Context) error
 
+	// Observe, where set, is told of every request after its answer: for
+	// metrics. The operation is "" where the path is none.
+	Observe func(Observation)
+
 	Log     *slog.Logger
 	Now     func() time.Time
 	Limits  Limits
@@ -57,6 +61,14 @@ type KeyEntry struct {
 	Organization eventstore.LogID
 	Shard        int
 	KeyID        string
+}
+
+// Observation is what is known of a request after its answer.
+type Observation struct {
+	Operation    string // "GET /v1/buckets/{bucket_identifier}": few values, good as a label
+	Organization string
+	Status       int
+	Duration     time.Duration
 }
 
 // Server is the API as an http.Handler. Make it with New.
