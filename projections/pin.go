@@ -88,13 +88,18 @@ type logHead struct {
 // heads remembers the newest records of logs: complete up to where the followers
 // that feed it are, and for logs that were asked for at least up to then.
 type heads struct {
-	mu   sync.RWMutex
-	logs map[eventstore.LogID]logHead
+	mu    sync.RWMutex
+	logs  map[eventstore.LogID]logHead
+	begun int // counts beginnings: what was read before one may be older than where it begins
 }
 
 func (h *heads) saw(records []eventstore.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if records == nil {
+		h.logs = nil
+		h.begun++
+	}
 	for i := range records {
 		r := &records[i]
 		h.raise(r.Log, logHead{r.Shard, r.Position, r.Feed})
@@ -121,13 +126,17 @@ var past = func() context.Context {
 func (r *Runner) head(ctx context.Context, log eventstore.LogID) (logHead, error) {
 	r.heads.mu.RLock()
 	known, ok := r.heads.logs[log]
+	begun := r.heads.begun
 	r.heads.mu.RUnlock()
 	if ok && len(r.models) > 0 {
 		seen := r.models[0].applied(known.shard)
 		if err := r.store.Wait(past, known.shard, seen); err != nil { // nothing came after what was seen
 			r.heads.mu.RLock()
-			defer r.heads.mu.RUnlock()
-			return r.heads.logs[log], nil
+			newest, still := r.heads.logs[log]
+			r.heads.mu.RUnlock()
+			if still {
+				return newest, nil
+			}
 		}
 	}
 	h, err := r.store.LogHead(ctx, log)
@@ -137,7 +146,9 @@ func (r *Runner) head(ctx context.Context, log eventstore.LogID) (logHead, error
 	head := logHead{h.Shard, h.Position, h.Feed}
 	r.heads.mu.Lock()
 	defer r.heads.mu.Unlock()
-	r.heads.raise(log, head)
+	if begun == r.heads.begun {
+		r.heads.raise(log, head)
+	}
 	return head, nil
 }
 

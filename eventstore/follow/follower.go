@@ -24,14 +24,17 @@ type Follower struct {
 	Shard    int
 	Name     string // of the consumer: of its lease, and in errors
 	Consumer Consumer
-	Types    []string                       // event types to hand over; none: all
-	Lease    Lease                          // nil: none is needed
-	PageSize int                            // records at most; 0 means 1,000
-	Tries    int                            // how often a poison event is tried alone; 0 means 3
-	Backoff  func(try int) time.Duration    // before try 1, 2, …; nil: 50 ms doubling up to 5 s
-	Logger   *slog.Logger                   // nil: slog.Default
-	Now      func() time.Time               // nil: time.Now
-	Progress func(applied, records int)     // called after each page; may be nil
+	Types    []string                    // event types to hand over; none: all
+	Lease    Lease                       // nil: none is needed
+	PageSize int                         // records at most; 0 means 1,000
+	Tries    int                         // how often a poison event is tried alone; 0 means 3
+	Backoff  func(try int) time.Duration // before try 1, 2, …; nil: 50 ms doubling up to 5 s
+	Logger   *slog.Logger                // nil: slog.Default
+	Now      func() time.Time            // nil: time.Now
+	Progress func(applied, records int)  // called after each page; may be nil
+	// Saw is called with each page, of all types, after it was taken and before
+	// Applied says so, and with nil when following begins at a loaded checkpoint. May be nil.
+	Saw      func([]eventstore.Record)
 	types    map[string]bool                // of Types
 	applied  atomic.Uint64                  // feed position
 	parked   atomic.Pointer[map[Key]Parked] // replaced, never changed
@@ -141,6 +144,9 @@ func (f *Follower) follow(ctx context.Context) error {
 		s.parked[p.Key()] = p
 	}
 	f.failing.Store(nil)
+	if f.Saw != nil {
+		f.Saw(nil)
+	}
 	f.publish(s)
 
 	reading, stop := context.WithCancel(ctx)
