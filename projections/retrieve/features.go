@@ -10,7 +10,10 @@ import (
 )
 
 // DefaultFeatureURI is searched where a request names no feature.
-const DefaultFeatureURI = "mixpeek://text_extractor@v1/embedding"
+const DefaultFeatureURI = "mixpeek://" + defaultExtractor + "/embedding"
+
+// defaultExtractor goes first where a bare name fits several.
+const defaultExtractor = "text_extractor@v1"
 
 // output is one feature that an extractor gives.
 type output struct {
@@ -70,7 +73,7 @@ type feature struct {
 func resolveFeature(path string, c domain.Config, collections []string, written string) (feature, error) {
 	extractors, open := extractorsOf(c, collections)
 	if !strings.HasPrefix(written, "mixpeek://") {
-		for _, e := range sortedKeys(extractors) {
+		for _, e := range append([]string{defaultExtractor}, sortedKeys(extractors)...) {
 			if f, ok := findOutput(e, extractors[e], written); ok {
 				return f, nil
 			}

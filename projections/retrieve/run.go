@@ -156,7 +156,8 @@ func (r *run) load(ctx context.Context, s *step, items []*item) error {
 	return nil
 }
 
-// keep drops the documents that do not match.
+// keep drops the documents that do not match. A condition whose value comes from
+// the document does not match where the document has none.
 func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) error {
 	if f == nil || len(r.items) == 0 {
 		return nil
@@ -170,10 +171,11 @@ func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) 
 		g := f
 		if perDocument {
 			env := r.env
-			env.Doc = it.doc
+			env.Doc, env.Strict = it.doc, true // a condition that lost its value must not match more
 			var err error
 			if g, err = resolve(name, f, env); err != nil {
-				return err
+				s.drop(it, ReasonFiltered, err.Error())
+				continue
 			}
 		}
 		if ok, why := g.MatchExplain(it.doc); !ok {
