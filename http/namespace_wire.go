@@ -13,35 +13,35 @@ import (
 // namespaceWire is NamespaceModel of the reference. Counts are null where they
 // were not looked up.
 type namespaceWire struct {
-	Object                string            `json:"object"`
-	NamespaceID           string            `json:"namespace_id"`
-	Name                  string            `json:"namespace_name"`
-	NamespaceType         string            `json:"namespace_type"`
-	Scope                 string            `json:"scope"`
-	Description           *string           `json:"description"`
-	Mode                  string            `json:"mode"`
-	FeatureExtractors     []extractorRef    `json:"feature_extractors"`
-	PayloadIndexes        []payloadIndex    `json:"payload_indexes"`
-	PayloadIndexCount     int               `json:"payload_index_count"`
-	VectorConfigs         []vectorConfig    `json:"vector_configs"`
-	VectorInferenceMap    map[string]string `json:"vector_inference_map"`
-	Infrastructure        json.RawMessage   `json:"infrastructure"`
-	AutoCreateIndexes     bool              `json:"auto_create_indexes"`
-	DocumentCount         *int              `json:"document_count"`
-	DocumentCountComplete bool              `json:"document_count_complete"`
-	BucketCount           int               `json:"bucket_count"`
-	CollectionCount       int               `json:"collection_count"`
-	ObjectCount           *int              `json:"object_count"`
-	CloneStatus           *string           `json:"clone_status"`
-	NamespaceReady        bool              `json:"namespace_ready"`
-	CreatedAt             wireTime          `json:"created_at"`
-	UpdatedAt             wireTime          `json:"updated_at"`
-	ExpiresAt             *wireTime         `json:"expires_at"`
+	Object                string                   `json:"object"`
+	NamespaceID           string                   `json:"namespace_id"`
+	Name                  string                   `json:"namespace_name"`
+	NamespaceType         string                   `json:"namespace_type"`
+	Scope                 string                   `json:"scope"`
+	Description           *string                  `json:"description"`
+	Mode                  string                   `json:"mode"`
+	FeatureExtractors     []namespaceExtractorWire `json:"feature_extractors"`
+	PayloadIndexes        []payloadIndex           `json:"payload_indexes"`
+	PayloadIndexCount     int                      `json:"payload_index_count"`
+	VectorConfigs         []vectorConfig           `json:"vector_configs"`
+	VectorInferenceMap    map[string]string        `json:"vector_inference_map"`
+	Infrastructure        json.RawMessage          `json:"infrastructure"`
+	AutoCreateIndexes     bool                     `json:"auto_create_indexes"`
+	DocumentCount         *int                     `json:"document_count"`
+	DocumentCountComplete bool                     `json:"document_count_complete"`
+	BucketCount           int                      `json:"bucket_count"`
+	CollectionCount       int                      `json:"collection_count"`
+	ObjectCount           *int                     `json:"object_count"`
+	CloneStatus           *string                  `json:"clone_status"`
+	NamespaceReady        bool                     `json:"namespace_ready"`
+	CreatedAt             wireTime                 `json:"created_at"`
+	UpdatedAt             wireTime                 `json:"updated_at"`
+	ExpiresAt             *wireTime                `json:"expires_at"`
 	Warned
 }
 
-// extractorRef is BaseFeatureExtractorModel; the id is in answers only.
-type extractorRef struct {
+// namespaceExtractorWire is BaseFeatureExtractorModel; the id is in answers only.
+type namespaceExtractorWire struct {
 	Name    string         `json:"feature_extractor_name" validate:"required"`
 	Version string         `json:"version" validate:"required"`
 	Params  map[string]any `json:"params"`
@@ -71,12 +71,12 @@ var protectedIndexes = []payloadIndex{
 func namespaceOut(n domain.Namespace, cfg domain.Config) *namespaceWire {
 	w := &namespaceWire{
 		Object: "namespace", NamespaceID: n.ID, Name: n.Name, NamespaceType: "standard", Scope: "org", Description: textOrNull(cfg.Description), Mode: cfg.Mode,
-		FeatureExtractors: []extractorRef{}, VectorConfigs: []vectorConfig{}, VectorInferenceMap: map[string]string{}, Infrastructure: orAbsent(cfg.Infrastructure),
+		FeatureExtractors: []namespaceExtractorWire{}, VectorConfigs: []vectorConfig{}, VectorInferenceMap: map[string]string{}, Infrastructure: orAbsent(cfg.Infrastructure),
 		AutoCreateIndexes: cfg.AutoCreateIndexes, BucketCount: len(cfg.Buckets), CollectionCount: len(cfg.Collections), NamespaceReady: cfg.Version > 0,
 		CreatedAt: wireTime(n.CreatedAt), UpdatedAt: wireTime(later(n.UpdatedAt, cfg.Updated.Time)),
 	}
 	for _, e := range cfg.FeatureExtractors {
-		ref := extractorRef{Name: e.Name, Version: e.Version, ID: e.Name + "_" + e.Version}
+		ref := namespaceExtractorWire{Name: e.Name, Version: e.Version, ID: e.Name + "_" + e.Version}
 		_ = json.Unmarshal(orNull(e.Params), &ref.Params) // what is not an object is shown as none
 		w.FeatureExtractors = append(w.FeatureExtractors, ref)
 	}
@@ -108,13 +108,13 @@ func orNull(raw json.RawMessage) json.RawMessage {
 
 // namespaceSettings are the members of a namespace's body that become its settings.
 type namespaceSettings struct {
-	Description       *string         `json:"description"`
-	FeatureExtractors []extractorRef  `json:"feature_extractors" validate:"dive"`
-	Features          []string        `json:"features"`
-	PayloadIndexes    []payloadIndex  `json:"payload_indexes" validate:"dive"`
-	AutoCreateIndexes *bool           `json:"auto_create_indexes"`
-	TTLSeconds        *int            `json:"ttl_seconds" validate:"omitempty,min=60"`
-	Infrastructure    json.RawMessage `json:"infrastructure"`
+	Description       *string                  `json:"description"`
+	FeatureExtractors []namespaceExtractorWire `json:"feature_extractors" validate:"dive"`
+	Features          []string                 `json:"features"`
+	PayloadIndexes    []payloadIndex           `json:"payload_indexes" validate:"dive"`
+	AutoCreateIndexes *bool                    `json:"auto_create_indexes"`
+	TTLSeconds        *int                     `json:"ttl_seconds" validate:"omitempty,min=60"`
+	Infrastructure    json.RawMessage          `json:"infrastructure"`
 }
 
 // check refuses extractors that do not exist and parameters that do not fit.
