@@ -103,6 +103,9 @@ func (p *AttributeFilter) run(ctx context.Context, r *run, s *step) error {
 		return err
 	}
 	s.rec.Input, s.rec.Collections = set.Candidates(), r.eff.Collections
+	if len(r.pending) > 0 {
+		s.rec.Input = r.steps[s.index-1].rec.Output
+	}
 	if selecting != nil || r.filter != nil {
 		s.rec.Passed = append(s.rec.Passed, domain.FilterPassed{Filter: r.describe(domain.AllOf(r.filter, selecting)), Passed: set.Len(), Of: set.Candidates()})
 	}
@@ -112,7 +115,7 @@ func (p *AttributeFilter) run(ctx context.Context, r *run, s *step) error {
 			r.pending = []*domain.Filter{selecting}
 		}
 		s.rec.Plan, s.rec.Output = "pushed_down", set.Len()
-		s.rec.Unseen = set.Candidates() - set.Len()
+		s.rec.Unseen = s.rec.Input - set.Len()
 		return nil
 	}
 	r.pending = nil
@@ -122,7 +125,7 @@ func (p *AttributeFilter) run(ctx context.Context, r *run, s *step) error {
 		r.limit(s, "selected_documents", set.Len(), len(hits), MaxSelected)
 		r.warn("%s: %d documents match; the first %d by id were taken", s.stage.Name, set.Len(), len(hits))
 	}
-	s.rec.Unseen = set.Candidates() - len(hits)
+	s.rec.Unseen = s.rec.Input - len(hits)
 	r.started, r.items = true, make([]*item, len(hits))
 	for i, h := range hits {
 		r.items[i] = &item{id: h.ID, collection: h.Collection, position: h.Position}

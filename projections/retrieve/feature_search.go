@@ -105,7 +105,7 @@ func hasAnyTemplate(v any) bool {
 
 func (p *FeatureSearch) run(ctx context.Context, r *run, s *step) error {
 	base := domain.AllOf(append(slices.Clone(r.pending), s.pre)...)
-	r.pending = nil
+	s.pushed, r.pending = len(r.pending) > 0, nil
 	first := !r.started
 	if first {
 		base = domain.AllOf(r.filter, base)
@@ -181,11 +181,15 @@ func (p *FeatureSearch) search(ctx context.Context, r *run, s *step, i int, base
 	if err != nil {
 		return l, false, err
 	}
-	if candidates := set.Candidates(); !r.started {
-		s.rec.Input = max(s.rec.Input, candidates)
+	switch {
+	case r.started:
+	case s.pushed:
+		s.rec.Input = r.steps[s.index-1].rec.Output
+	default:
+		s.rec.Input = max(s.rec.Input, set.Candidates())
 	}
 	if filter := domain.AllOf(base, w.Filters); filter != nil {
-		s.rec.Passed = append(s.rec.Passed, domain.FilterPassed{Filter: r.describe(filter), Passed: set.Len(), Of: set.Candidates()})
+		s.rec.Passed = appendNew(s.rec.Passed, domain.FilterPassed{Filter: r.describe(filter), Passed: set.Len(), Of: set.Candidates()})
 	}
 	s.rec.FeatureURIs = appendNew(s.rec.FeatureURIs, ready.uri)
 	for _, id := range collections {
@@ -228,11 +232,11 @@ func lower(have *float32, next float32) *float32 {
 	return have
 }
 
-func appendNew(list []string, s string) []string {
-	if slices.Contains(list, s) {
+func appendNew[T comparable](list []T, v T) []T {
+	if slices.Contains(list, v) {
 		return list
 	}
-	return append(list, s)
+	return append(list, v)
 }
 
 // finish turns the fused ranking into the stage's result and accounts for all

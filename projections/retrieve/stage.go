@@ -116,9 +116,11 @@ type step struct {
 	next  *domain.Stage // nil for the last
 	pre   *domain.Filter
 	post  *domain.Filter
-	rec   domain.StageRecord
-	trace StageTrace
-	meta  map[string]any // of the stage's statistics
+	// pushed: filters of the stages before select for this one
+	pushed bool
+	rec    domain.StageRecord
+	trace  StageTrace
+	meta   map[string]any // of the stage's statistics
 }
 
 // parameterPath is where the stage's parameters stand in a request.

@@ -1,0 +1,91 @@
+package retrieve
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"varve/domain"
+	"varve/eventstore"
+)
+
+// benchWorld holds n texts of words that are drawn like those of a language.
+func benchWorld(b *testing.B, n int) *world {
+	w := newWorld(b)
+	w.engine.Now = time.Now
+	rng := rand.New(rand.NewPCG(1, 2))
+	zipf := rand.NewZipf(rng, 1.2, 4, 4000)
+	for i := range n {
+		words := make([]string, 40)
+		for j := range words {
+			words[j] = benchWord(zipf.Uint64())
+		}
+		w.put(fmt.Sprintf("doc_%024x", uint64(i)*0x9E3779B97F4A7C15), "col_a", fmt.Sprintf(`{"text":"%s","metadata":{"year":%d}}`, strings.Join(words, " "), 1950+i%60))
+	}
+	return w
+}
+
+func benchWord(n uint64) string {
+	s := ""
+	for n += 7; n > 0; n /= 14 {
+		s += string("bdfgklmnprstvz"[n%14]) + string("aeiou"[n%5])
+	}
+	return s
+}
+
+func benchRequests(b *testing.B, w *world) []Request {
+	r := retriever(b, []string{"papers"}, stageOf("feature_search", `{"searches":[{"feature_uri":"embedding","query":"{{INPUT.query}}","top_k":100},{"feature_uri":"bm25","query":"{{INPUT.query}}","top_k":100}],"fusion":"weighted","final_top_k":10}`))
+	list := make([]Request, 64)
+	for i := range list {
+		list[i] = w.request(r, fmt.Sprintf(`{"query":"%s %s %s"}`, benchWord(uint64(i+3)), benchWord(uint64(2*i+40)), benchWord(uint64(i*i%4000))))
+		if i%2 == 0 {
+			list[i].Filters = json.RawMessage(`{"field":"metadata.year","operator":"gte","value":1980}`)
+		}
+	}
+	return list
+}
+
+// BenchmarkExecute compares executions with their records, encoded as an append
+// encodes them, and without; the difference is what a record costs the processor.
+func BenchmarkExecute(b *testing.B) {
+	w := benchWorld(b, 5000)
+	requests := benchRequests(b, w)
+	bytes := 0
+	record := func(_ context.Context, _ eventstore.LogID, h *domain.ExecutionRecorded, trace []byte) error {
+		data, err := domain.EncodeEvent(h)
+		bytes = len(data) + len(trace)
+		return err
+	}
+	for _, with := range []bool{false, true} {
+		b.Run(fmt.Sprintf("record=%v", with), func(b *testing.B) {
+			if w.engine.Record = nil; with {
+				w.engine.Record = record
+			}
+			i := 0
+			for b.Loop() {
+				if _, err := w.engine.Execute(context.Background(), requests[i%len(requests)]); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+			if with {
+				b.ReportMetric(float64(bytes), "record-bytes")
+			}
+		})
+	}
+}
+
+// BenchmarkCompile is the part of an execution that reads the retriever.
+func BenchmarkCompile(b *testing.B) {
+	w := newWorld(b)
+	r := benchRequests(b, w)[0].Retriever
+	for b.Loop() {
+		if _, err := compile(w.config, r, func(string) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
