@@ -30,6 +30,8 @@ type Engine struct {
 	Now    func() time.Time           // nil: time.Now
 	NewID  func(prefix string) string // of executions
 	Code   map[string]string          // further versions for records, such as varve's own
+
+	plans plans
 }
 
 // Modes of an execution.
@@ -108,8 +110,7 @@ func (e *Engine) now() time.Time {
 // fails in a stage is recorded too.
 func (e *Engine) Execute(ctx context.Context, req Request) (*Execution, error) {
 	began := e.now()
-	var gone []string
-	eff, err := compile(req.Config, req.Retriever, func(id string) { gone = append(gone, id) })
+	eff, gone, err := e.compiled(req)
 	if err != nil {
 		return nil, err
 	}

@@ -53,8 +53,12 @@ const (
 // order of the lists in float64, each product rounded, and are rounded to float32
 // before they are compared.
 func fuse(lists []list, strategy, normalization string, k int) []fused {
-	var all []fused
-	index := map[string]int{}
+	most := 0
+	for _, l := range lists {
+		most += len(l.hits)
+	}
+	all := make([]fused, 0, most)
+	index := make(map[string]int, most)
 	for i, l := range lists {
 		parts := contributions(l, strategy, normalization, k)
 		for j, h := range l.hits {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"varve/domain"
 )
@@ -243,30 +244,73 @@ func (d *decoder) object(path string, v any, dst reflect.Value) {
 		d.report(path, "type", "must be an object, not %s", describe(v))
 		return
 	}
-	t := dst.Type()
-	known := make([]string, 0, t.NumField())
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name := jsonName(f)
-		known = append(known, name)
-		setDefault(dst.Field(i), f.Tag.Get("default"))
-		given, ok := m[name]
-		if !ok || given == nil && f.Tag.Get("raw") == "" {
-			if f.Tag.Get("required") != "" {
-				d.report(path+"."+name, "missing", "is required: %s", f.Tag.Get("doc"))
+	members := membersOf(dst.Type())
+	read := 0
+	for i := range members {
+		f := &members[i]
+		if f.fallback.IsValid() {
+			dst.Field(f.index).Set(f.fallback)
+		}
+		given, ok := m[f.name]
+		if ok {
+			read++
+		}
+		if !ok || given == nil && !f.raw {
+			if f.required {
+				d.report(path+"."+f.name, "missing", "is required: %s", f.tag.Get("doc"))
 			}
 			continue
 		}
 		if given == nil {
 			given = explicitNull{}
 		}
-		d.value(path+"."+name, given, dst.Field(i), f.Tag)
+		d.value(path+"."+f.name, given, dst.Field(f.index), f.tag)
+	}
+	if read == len(m) {
+		return
+	}
+	known := make([]string, len(members))
+	for i := range members {
+		known[i] = members[i].name
 	}
 	for _, key := range sortedKeys(m) {
 		if !slices.Contains(known, key) {
 			d.report(path+"."+key, "extra_forbidden", "is not read here; allowed are %s", strings.Join(known, ", "))
 		}
 	}
+}
+
+// member is a field of a parameter struct with what its tags say.
+type member struct {
+	index         int
+	name          string
+	tag           reflect.StructTag
+	fallback      reflect.Value // the default; invalid where there is none
+	raw, required bool
+}
+
+var membersByType sync.Map // of reflect.Type → []member
+
+// membersOf lists the parameters of a struct: its exported fields.
+func membersOf(t reflect.Type) []member {
+	if known, ok := membersByType.Load(t); ok {
+		return known.([]member)
+	}
+	var list []member
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		m := member{index: i, name: name, tag: f.Tag, raw: f.Tag.Get("raw") != "", required: f.Tag.Get("required") != ""}
+		if text := f.Tag.Get("default"); text != "" {
+			m.fallback = defaultOf(f.Type, text)
+		}
+		list = append(list, m)
+	}
+	membersByType.Store(t, list)
+	return list
 }
 
 func (d *decoder) list(path string, v any, dst reflect.Value, tag reflect.StructTag) {
@@ -322,11 +366,9 @@ func (d *decoder) number(path string, v any, dst reflect.Value, tag reflect.Stru
 	}
 }
 
-func setDefault(dst reflect.Value, text string) {
-	if text == "" {
-		return
-	}
-	switch dst.Kind() {
+func defaultOf(t reflect.Type, text string) reflect.Value {
+	dst := reflect.New(t).Elem()
+	switch t.Kind() {
 	case reflect.String:
 		dst.SetString(text)
 	case reflect.Bool:
@@ -338,11 +380,7 @@ func setDefault(dst reflect.Value, text string) {
 		x, _ := strconv.ParseFloat(text, 64)
 		dst.SetFloat(x)
 	}
-}
-
-func jsonName(f reflect.StructField) string {
-	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-	return name
+	return dst
 }
 
 func isNumber(v any) bool {

@@ -14,15 +14,17 @@ func schemaOf(p any) map[string]any {
 
 func objectSchema(t reflect.Type) map[string]any {
 	properties, required := map[string]any{}, []any{}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		s := fieldSchema(f.Type, f.Tag)
-		if doc := f.Tag.Get("doc"); doc != "" {
+	for _, f := range membersOf(t) {
+		s := fieldSchema(t.Field(f.index).Type, f.tag)
+		if doc := f.tag.Get("doc"); doc != "" {
 			s["description"] = doc
 		}
-		properties[jsonName(f)] = s
-		if f.Tag.Get("required") != "" {
-			required = append(required, jsonName(f))
+		if f.fallback.IsValid() {
+			s["default"] = f.fallback.Interface()
+		}
+		properties[f.name] = s
+		if f.required {
+			required = append(required, f.name)
 		}
 	}
 	s := map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
@@ -65,11 +67,6 @@ func fieldSchema(t reflect.Type, tag reflect.StructTag) map[string]any {
 		}
 		number("minimum", "min")
 		number("maximum", "max")
-	}
-	if text := tag.Get("default"); text != "" {
-		v := reflect.New(t).Elem()
-		setDefault(v, text)
-		s["default"] = v.Interface()
 	}
 	return s
 }
