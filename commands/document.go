@@ -133,6 +133,9 @@ func (h *Handler) changedDocument(ctx context.Context, in In, collection, docume
 	if err != nil {
 		return eventstore.Batch{}, err
 	}
+	if err := matchVersion(in, before.Version); err != nil {
+		return eventstore.Batch{}, err
+	}
 	d, features, err := change(before.Document, features)
 	if err != nil {
 		return eventstore.Batch{}, err
