@@ -207,3 +207,24 @@ func (r *Runner) positionAt(ctx context.Context, log eventstore.LogID, head, fee
 	}
 	return uint64(n), nil
 }
+
+// WaitApplied waits until all models have reached a feed position of a shard, or
+// gives the context's error.
+func (r *Runner) WaitApplied(ctx context.Context, shard int, feed uint64) error {
+	for _, m := range r.models {
+		for m.applied(shard) < feed {
+			fs := m.followers()
+			if shard >= len(fs) {
+				return fmt.Errorf("%s does not run", m.name)
+			}
+			err := fs[shard].WaitApplied(ctx, feed)
+			if now := m.followers(); errors.Is(err, follow.ErrStopped) && shard < len(now) && now[shard] != fs[shard] {
+				continue // exchanged by a rebuild
+			}
+			if err != nil {
+				return fmt.Errorf("wait for %s: %w", m.name, err)
+			}
+		}
+	}
+	return nil
+}

@@ -34,6 +34,8 @@ type Options struct {
 	Lease  follow.Lease
 	// PinWait is how long Pin waits; 0 means 2 s.
 	PinWait time.Duration
+	// PageSize is how many records a page has at most; 0 means 1,000.
+	PageSize int
 	// Now is the clock by which lag is measured; nil: time.Now.
 	Now func() time.Time
 }
@@ -254,7 +256,7 @@ func (r *Runner) run(m *model) {
 }
 
 func (r *Runner) follower(m *model, shard int) *follow.Follower {
-	f := &follow.Follower{Store: r.store, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now}
+	f := &follow.Follower{Store: r.store, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now, PageSize: r.o.PageSize}
 	if m.p != nil {
 		f.Consumer, f.Types = &sqlConsumer{f: m.file, p: m.p}, m.p.Handles()
 	} else {

@@ -1,0 +1,197 @@
+package projtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"varve/eventstore"
+	"varve/eventstore/failpoint"
+	"varve/eventstore/follow"
+	"varve/eventstore/memory"
+	"varve/eventstore/sqlite"
+	"varve/projections"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// engines are the stores that everything runs over.
+var engines = map[string]func(t testing.TB, shards int) eventstore.Owner{
+	"memory": func(t testing.TB, shards int) eventstore.Owner {
+		s, err := memory.Open(memory.Options{Shards: shards})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	},
+	"sqlite": func(t testing.TB, shards int) eventstore.Owner {
+		s, err := sqlite.Open(filepath.Join(t.TempDir(), "log.db"), sqlite.Options{Shards: shards})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	},
+}
+
+func each(t *testing.T, shards int, test func(t *testing.T, store eventstore.Owner)) {
+	for name, open := range engines {
+		t.Run(name, func(t *testing.T) { test(t, open(t, shards)) })
+	}
+}
+
+func history(t testing.TB, store eventstore.Owner, steps int) []*World {
+	var ws []*World
+	for shard := range store.Shards() {
+		ws = append(ws, NewWorld(t, store, shard, 7, 2))
+	}
+	for _, w := range ws {
+		w.Go(t, steps)
+	}
+	return ws
+}
+
+func same(t *testing.T, what string, want, have map[string][]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Fatalf("%s differs (-want +have):\n%s", what, diff[:min(len(diff), 4000)])
+	}
+}
+
+// Filled at once, followed in pages of any size while it is written, and
+// rebuilt: the same tables.
+func TestRebuiltIsIncremental(t *testing.T) {
+	each(t, 2, func(t *testing.T, store eventstore.Owner) {
+		live := map[int]*projections.Runner{}
+		dirs := map[int]string{}
+		for _, size := range []int{1, 7, 1000} {
+			dirs[size] = t.TempDir()
+			live[size] = projections.NewRunner(store, dirs[size], projections.Options{PageSize: size, Logger: quiet})
+			live[size].Add(Models()...)
+			if err := live[size].Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		history(t, store, 700)
+		for _, r := range live {
+			CatchUp(t, store, r)
+		}
+		if err := live[7].Rebuild(t.Context(), "documents", nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range live {
+			if err := r.Stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := Dump(t, dirs[1])
+		for table, rows := range want {
+			if len(rows) == 0 {
+				t.Errorf("the history leaves %s empty: it proves nothing about it", table)
+			}
+		}
+		same(t, "pages of 1,000", want, Dump(t, dirs[1000]))
+		same(t, "pages of 7, documents rebuilt", want, Dump(t, dirs[7]))
+		same(t, "filled at once", want, Follow(t, store, t.TempDir(), projections.Options{Logger: quiet}))
+		if files, _ := filepath.Glob(filepath.Join(dirs[7], "*rebuild*")); len(files) > 0 {
+			t.Errorf("the rebuild left %v", files)
+		}
+	})
+}
+
+// Two runners that know nothing of each other follow into the same files: the
+// checkpoint, compared when it moves, lets each page be applied once.
+func TestAppliedTwiceIsOnce(t *testing.T) {
+	store := engines["memory"](t, 1)
+	dir := t.TempDir()
+	var runners []*projections.Runner
+	for range 2 {
+		r := projections.NewRunner(store, dir, projections.Options{PageSize: 3, Logger: quiet})
+		r.Add(Models()...)
+		if err := r.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		runners = append(runners, r)
+	}
+	history(t, store, 200)
+	for _, r := range runners {
+		CatchUp(t, store, r)
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "two runners on the same files", Follow(t, store, t.TempDir(), projections.Options{Logger: quiet}), Dump(t, dir))
+}
+
+// Every step of a page fails now and then; a runner that is started again each
+// time ends with the same tables.
+func TestFailuresLoseAndDoubleNothing(t *testing.T) {
+	each(t, 1, func(t *testing.T, store eventstore.Owner) {
+		world := history(t, store, 100)[0]
+		var mu sync.Mutex
+		hits := 0
+		disable := failpoint.Enable(func(name string, hit int) error {
+			switch name {
+			case "projection.moved", "projection.applied", "projection.committed", "projection.filled":
+			default:
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if hits++; hits%11 == 0 {
+				return fmt.Errorf("failpoint %s", name)
+			}
+			return nil
+		})
+		dir := t.TempDir()
+		r := projections.NewRunner(store, dir, projections.Options{Logger: quiet, PageSize: 5})
+		r.Add(Models()...)
+		if err := r.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		world.Go(t, 200)
+		CatchUp(t, store, r)
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		counts := failpoint.Hits()
+		disable()
+		for _, name := range []string{"projection.moved", "projection.applied", "projection.committed", "projection.filled"} {
+			if counts[name] == 0 {
+				t.Errorf("%s was never reached", name)
+			}
+		}
+		same(t, "after failures", Follow(t, store, t.TempDir(), projections.Options{Logger: quiet}), Dump(t, dir))
+	})
+}
+
+func TestRefusesAnotherStore(t *testing.T) {
+	store := engines["memory"](t, 1)
+	history(t, store, 20)
+	dir := t.TempDir()
+	Follow(t, store, dir, projections.Options{Logger: quiet})
+	other := engines["memory"](t, 1)
+	history(t, other, 20)
+	r := projections.NewRunner(other, dir, projections.Options{Logger: quiet})
+	r.Add(Models()...)
+	err := r.Start(t.Context())
+	var refused *follow.CheckpointError
+	if !errors.As(err, &refused) {
+		t.Fatalf("started over another store: %v", err)
+	}
+	if err := r.Rebuild(context.Background(), "documents", nil); err != nil {
+		t.Fatalf("a rebuild must help: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "documents.v1.db")); err != nil {
+		t.Fatal(err)
+	}
+}
