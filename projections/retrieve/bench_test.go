@@ -18,6 +18,7 @@ import (
 func benchWorld(b *testing.B, n int) *world {
 	w := newWorld(b)
 	w.engine.Now = time.Now
+	w.config.Version = 1
 	rng := rand.New(rand.NewPCG(1, 2))
 	zipf := rand.NewZipf(rng, 1.2, 4, 4000)
 	for i := range n {

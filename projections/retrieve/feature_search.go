@@ -126,9 +126,9 @@ func (p *FeatureSearch) run(ctx context.Context, r *run, s *step) error {
 		base = domain.AllOf(among, base)
 	}
 	lists := make([]list, 0, len(p.Searches))
-	seen, skipped := map[string]vector.Hit{}, 0
+	below, skipped := map[string]vector.Hit{}, 0
 	for i := range p.Searches {
-		l, ran, err := p.search(ctx, r, s, i, base, seen)
+		l, ran, err := p.search(ctx, r, s, i, base, below)
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (p *FeatureSearch) run(ctx context.Context, r *run, s *step) error {
 		return nil // nothing to search for: what was given passes
 	}
 	ranked := fuse(lists, p.strategy(), p.Normalization, p.RRFK)
-	return p.finish(ctx, r, s, ranked, seen, given)
+	return p.finish(ctx, r, s, ranked, below, given)
 }
 
 func (p *FeatureSearch) strategy() string {
@@ -154,9 +154,9 @@ func (p *FeatureSearch) strategy() string {
 	return fuseRRF
 }
 
-// search runs one search. Every hit that the index handed over goes into seen, so
-// that the record can say why it is not in the answer.
-func (p *FeatureSearch) search(ctx context.Context, r *run, s *step, i int, base *domain.Filter, seen map[string]vector.Hit) (list, bool, error) {
+// search runs one search. What the index handed over below min_score goes into
+// below, so that the record can say why it is not in the answer.
+func (p *FeatureSearch) search(ctx context.Context, r *run, s *step, i int, base *domain.Filter, below map[string]vector.Hit) (list, bool, error) {
 	w := &p.Searches[i]
 	at := fmt.Sprintf("%s.searches[%d]", s.parameterPath(), i)
 	l := list{weight: w.Weight}
@@ -210,14 +210,16 @@ func (p *FeatureSearch) search(ctx context.Context, r *run, s *step, i int, base
 		return l, false, fmt.Errorf("search %s: %w", ready.uri, err)
 	}
 	s.rec.Plan = result.Plan
+	under := 0 // of min_score
 	traced := TraceList{Name: ready.uri, Scored: result.Scored, Cutoff: result.Cutoff, Hits: make([]Scored, len(result.Hits))}
 	for j, h := range result.Hits {
 		traced.Hits[j] = Scored{h.ID, h.Score}
-		seen[h.ID] = h
-		if w.MinScore == nil || float64(h.Score) >= *w.MinScore {
-			l.hits = append(l.hits, h)
+		if w.MinScore != nil && float64(h.Score) < *w.MinScore {
+			below[h.ID] = h
+			under++
 		}
 	}
+	l.hits = result.Hits[:len(result.Hits)-under] // best first: those below are last
 	if result.Scored > len(result.Hits) {
 		s.rec.Cutoff = lower(s.rec.Cutoff, result.Cutoff)
 	}
@@ -241,7 +243,7 @@ func appendNew[T comparable](list []T, v T) []T {
 
 // finish turns the fused ranking into the stage's result and accounts for all
 // that was handed over or given and is not in it.
-func (p *FeatureSearch) finish(ctx context.Context, r *run, s *step, ranked []fused, seen map[string]vector.Hit, given map[string]*item) error {
+func (p *FeatureSearch) finish(ctx context.Context, r *run, s *step, ranked []fused, below map[string]vector.Hit, given map[string]*item) error {
 	items := make([]*item, len(ranked))
 	for i, f := range ranked {
 		it := given[f.hit.ID]
@@ -250,11 +252,11 @@ func (p *FeatureSearch) finish(ctx context.Context, r *run, s *step, ranked []fu
 		}
 		it.score, it.found, it.foundBy = f.score, f.found, p
 		items[i] = it
-		delete(seen, it.id)
+		delete(below, it.id)
 		delete(given, it.id)
 	}
-	for _, id := range sortedKeys(seen) {
-		h := seen[id]
+	for _, id := range sortedKeys(below) {
+		h := below[id]
 		s.drop(&item{id: id, score: h.Score}, ReasonMinScore, "")
 		delete(given, id)
 	}
@@ -281,6 +283,7 @@ func (p *FeatureSearch) finish(ctx context.Context, r *run, s *step, ranked []fu
 	if len(items) > p.FinalTopK {
 		last := items[p.FinalTopK-1]
 		detail := fmt.Sprintf("final_top_k %d, last score %s", p.FinalTopK, scoreText(last.score))
+		s.trace.Dropped = slices.Grow(s.trace.Dropped, len(items)-p.FinalTopK)
 		for _, it := range items[p.FinalTopK:] {
 			s.drop(it, ReasonOutranked, detail)
 		}
