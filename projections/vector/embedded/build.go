@@ -185,14 +185,16 @@ func (b *builder) sparseFeatures() {
 			}
 		}
 		lengths := make([]uint32, len(b.rows))
-		for row, o := range b.rows {
-			if blocks[o.part] == nil {
+		for i, block := range blocks {
+			if block == nil {
 				continue
 			}
-			if length, ok := blocks[o.part].length(o.row); ok {
-				lengths[row] = length + 1
-				meta.Documents++
-				meta.Length += uint64(length)
+			for row, length := range block.lengths() {
+				if length != 0 {
+					lengths[b.to[i][row]] = length
+					meta.Documents++
+					meta.Length += uint64(length - 1)
+				}
 			}
 		}
 		b.section(prefix+"len", bytesOf(lengths))
@@ -211,7 +213,6 @@ func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) 
 	b.begin(prefix + "post")
 	for _, term := range terms {
 		list = list[:0]
-		from := 0
 		for i, block := range blocks {
 			if block == nil {
 				continue
@@ -219,7 +220,6 @@ func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) 
 			for _, p := range block.postings(term, &buffer) {
 				list = append(list, posting{b.to[i][p.row], p.count})
 			}
-			from++
 		}
 		slices.SortFunc(list, func(x, y posting) int { return cmp.Compare(x.row, y.row) })
 		code = code[:0]

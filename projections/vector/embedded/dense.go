@@ -1,8 +1,10 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"runtime"
+	"slices"
 	"sort"
 	"sync"
 
@@ -145,7 +147,11 @@ func (x *Index) scan(ctx context.Context, pieces []piece, q queryCodes, k, total
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	if total*len(q.codes) <= aloneProducts {
+	alone := aloneProducts
+	if x.opts.alone > 0 {
+		alone = x.opts.alone
+	}
+	if total*len(q.codes) <= alone {
 		workers = 1
 	}
 	scanners := make([]scanner, workers)
@@ -288,25 +294,29 @@ func (f *floor) offer(x float32) {
 	}
 }
 
-// rescore gives the near entries their scores, four at a time: each sum is that
-// of vector.Dot, but they need not wait for each other.
+// rescore gives the near entries their scores, the highest intervals first, until
+// none that is left can be among the k best. It goes by four: each sum is that of
+// vector.Dot, but they need not wait for each other.
 func rescore(best *top, list []near, q queryCodes) {
+	slices.SortFunc(list, func(a, b near) int { return cmp.Compare(b.upper, a.upper) })
 	score := func(n near, dot float64) {
 		if s, ok := vector.CosineOf(dot, q.norm, n.piece.block.norms[n.entry]); ok {
 			best.offer(candidate{n.piece.part, n.piece.block.row(n.entry), s})
 		}
 	}
-	for ; len(list) >= 4; list = list[4:] {
-		a, b := list[0].piece.block.vector(int(list[0].entry)), list[1].piece.block.vector(int(list[1].entry))
-		c, d := list[2].piece.block.vector(int(list[2].entry)), list[3].piece.block.vector(int(list[3].entry))
-		w, x, y, z := vector.Dot4(q.vector, a, b, c, d)
+	of := func(n near) []float32 { return n.piece.block.vector(int(n.entry)) }
+	for len(list) > 0 && (len(best.heap) < best.k || list[0].upper >= best.heap[0].score) {
+		if len(list) < 4 {
+			score(list[0], vector.Dot(q.vector, of(list[0])))
+			list = list[1:]
+			continue
+		}
+		w, x, y, z := vector.Dot4(q.vector, of(list[0]), of(list[1]), of(list[2]), of(list[3]))
 		score(list[0], w)
 		score(list[1], x)
 		score(list[2], y)
 		score(list[3], z)
-	}
-	for _, n := range list {
-		score(n, vector.Dot(q.vector, n.piece.block.vector(int(n.entry))))
+		list = list[4:]
 	}
 }
 

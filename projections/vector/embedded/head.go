@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -48,9 +49,8 @@ type headDense struct {
 }
 
 type headSparse struct {
-	has     []bool   // by row
-	lengths []uint32 // by row
-	lists   map[string][]posting
+	byRow []uint32 // see sparseBlock.lengths
+	lists map[string][]posting
 }
 
 func newHead() *head {
@@ -99,10 +99,10 @@ func (h *head) addSparse(row uint32, f domain.Feature) {
 		s = &headSparse{lists: map[string][]posting{}}
 		h.sparse[f.URI] = s
 	}
-	for uint32(len(s.has)) < row {
-		s.has, s.lengths = append(s.has, false), append(s.lengths, 0)
+	for uint32(len(s.byRow)) < row {
+		s.byRow = append(s.byRow, 0)
 	}
-	s.has, s.lengths = append(s.has, true), append(s.lengths, f.Length)
+	s.byRow = append(s.byRow, min(f.Length, math.MaxUint32-1)+1)
 	for _, t := range f.Terms {
 		if t.Count == 0 {
 			continue
@@ -226,39 +226,32 @@ func (v *headView) sparse(uri string) sparseBlock {
 	if s == nil {
 		return nil
 	}
-	n := min(len(s.has), len(v.all))
-	return &headSparseView{view: v, block: s, has: s.has[:n], lengths: s.lengths[:n]}
+	return &headSparseView{view: v, block: s, byRow: s.byRow[:min(len(s.byRow), len(v.all))]}
 }
 
 type headSparseView struct {
-	view    *headView
-	block   *headSparse
-	has     []bool
-	lengths []uint32
+	view  *headView
+	block *headSparse
+	byRow []uint32
 }
 
 func (s *headSparseView) statistics(rows *roaring.Bitmap) (documents, length uint64) {
 	for it := rows.Iterator(); it.HasNext(); {
-		if row := int(it.Next()); row < len(s.has) && s.has[row] {
+		if row := int(it.Next()); row < len(s.byRow) && s.byRow[row] != 0 {
 			documents++
-			length += uint64(s.lengths[row])
+			length += uint64(s.byRow[row] - 1)
 		}
 	}
 	return documents, length
 }
 
-func (s *headSparseView) length(row uint32) (uint32, bool) {
-	if int(row) >= len(s.has) || !s.has[row] {
-		return 0, false
-	}
-	return s.lengths[row], true
-}
+func (s *headSparseView) lengths() []uint32 { return s.byRow }
 
 func (s *headSparseView) postings(term string, _ *[]posting) []posting {
 	s.view.head.mu.RLock()
 	list := s.block.lists[term]
 	s.view.head.mu.RUnlock()
-	return list[:sort.Search(len(list), func(i int) bool { return int(list[i].row) >= len(s.has) })]
+	return list[:sort.Search(len(list), func(i int) bool { return int(list[i].row) >= len(s.byRow) })]
 }
 
 func (s *headSparseView) terms() []string {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"os"
 	"sort"
 	"sync"
 
@@ -38,6 +39,10 @@ type Options struct {
 	// continues another one, whose records the feed does not repeat. Nil: such a
 	// log holds only its own records.
 	Prefix func(ctx context.Context, log eventstore.LogID, after, upTo uint64) iter.Seq2[eventstore.Record, error]
+
+	// For tests: in place of File.Sync, and of aloneProducts.
+	sync  func(*os.File) error
+	alone int
 }
 
 func (o Options) withDefaults() Options {

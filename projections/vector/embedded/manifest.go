@@ -92,7 +92,7 @@ func (x *Index) save() error {
 	}
 	sum := sha256.Sum256(text)
 	content := append([]byte(hex.EncodeToString(sum[:])+"\n"), text...)
-	return wrap("write the manifest", replaceFile(filepath.Join(x.dir, manifestFile), content))
+	return wrap("write the manifest", x.replaceFile(filepath.Join(x.dir, manifestFile), content))
 }
 
 // packEnds gives the ends up to a position; those after it come again with the feed.
@@ -158,20 +158,20 @@ func loadManifest(dir string) (*manifest, error) {
 }
 
 // replaceFile writes a file so that a crash leaves the old or the new one.
-func replaceFile(path string, content []byte) error {
+func (x *Index) replaceFile(path string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(content)
-	return finishFile(f, path, err)
+	return x.finishFile(f, path, err)
 }
 
 // finishFile syncs a new file, gives it its name, and syncs the folder. It removes
 // the file where that fails, or where writing it failed.
-func finishFile(f *os.File, path string, err error) error {
+func (x *Index) finishFile(f *os.File, path string, err error) error {
 	if err == nil {
-		err = f.Sync()
+		err = x.sync(f)
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
@@ -180,13 +180,20 @@ func finishFile(f *os.File, path string, err error) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return syncFolder(filepath.Dir(path))
+	return x.syncFolder(filepath.Dir(path))
 }
 
-func syncFolder(dir string) error {
+func (x *Index) syncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(x.sync(d), d.Close())
+}
+
+func (x *Index) sync(f *os.File) error {
+	if x.opts.sync != nil {
+		return x.opts.sync(f)
+	}
+	return f.Sync()
 }

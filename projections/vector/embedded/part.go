@@ -44,8 +44,9 @@ type part interface {
 type sparseBlock interface {
 	// statistics counts the rows that have the feature, and their lengths.
 	statistics(rows *roaring.Bitmap) (documents, length uint64)
-	// length is that of the row's text; ok is false for a row without the feature.
-	length(row uint32) (length uint32, ok bool)
+	// lengths are those of the rows' texts: 0 for a row without the feature, else the
+	// length + 1. Rows after the last have none.
+	lengths() []uint32
 	// postings gives the rows that have the term, ascending; either in the buffer,
 	// which it makes larger where it must, or in memory that is not to be changed.
 	postings(term string, buffer *[]posting) []posting

@@ -122,7 +122,7 @@ func (x *Index) write(ctx context.Context, log eventstore.LogID, parts []part) (
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, nil, err
 		}
-		if err := syncFolder(x.dir); err != nil {
+		if err := x.syncFolder(x.dir); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -131,7 +131,7 @@ func (x *Index) write(ctx context.Context, log eventstore.LogID, parts []part) (
 		return nil, nil, err
 	}
 	digest, to, err := buildSegment(ctx, f, parts)
-	if err := finishFile(f, filepath.Join(folder, digest+segmentSuffix), err); err != nil {
+	if err := x.finishFile(f, filepath.Join(folder, digest+segmentSuffix), err); err != nil {
 		return nil, nil, err
 	}
 	s, err := x.openSegment(log, digest)

@@ -43,7 +43,7 @@ func (s *segment) readDense(r *sectionReader) {
 // segmentSparse is a sparse feature in a segment.
 type segmentSparse struct {
 	meta     sparseMeta
-	lengths  []uint32 // by row: 0, or length + 1
+	byRow    []uint32 // see sparseBlock.lengths
 	termAt   []uint32
 	termText []byte
 	postAt   []uint64
@@ -60,7 +60,7 @@ func (s *segment) readSparse(r *sectionReader) {
 			return
 		}
 		n := uint64(m.Terms)
-		t := &segmentSparse{meta: m, lengths: numbers[uint32](r, prefix+"len", uint64(s.n)), termText: r.bytes(prefix + "term.text"), post: r.bulk(prefix + "post")}
+		t := &segmentSparse{meta: m, byRow: numbers[uint32](r, prefix+"len", uint64(s.n)), termText: r.bytes(prefix + "term.text"), post: r.bulk(prefix + "post")}
 		t.termAt = offsets[uint32](r, prefix+"term.at", n, uint64(len(t.termText)))
 		t.postAt = offsets[uint64](r, prefix+"post.at", n, uint64(len(t.post)))
 		t.counts = numbers[uint32](r, prefix+"post.n", n)
@@ -86,18 +86,15 @@ func (t *segmentSparse) terms() []string {
 	return all
 }
 
-func (t *segmentSparse) length(row uint32) (uint32, bool) {
-	l := t.lengths[row]
-	return l - 1, l != 0
-}
+func (t *segmentSparse) lengths() []uint32 { return t.byRow }
 
 func (t *segmentSparse) statistics(rows *roaring.Bitmap) (documents, length uint64) {
-	n := len(t.lengths)
+	n := len(t.byRow)
 	if int(rows.GetCardinality()) == n {
 		return t.meta.Documents, t.meta.Length
 	}
 	has := flat(rows, n)
-	for row, l := range t.lengths {
+	for row, l := range t.byRow {
 		if l != 0 && has[row>>6]>>(row&63)&1 != 0 {
 			documents++
 			length += uint64(l - 1)
@@ -114,7 +111,7 @@ func (t *segmentSparse) postings(term string, buffer *[]posting) []posting {
 	}
 	code := t.post[t.postAt[i]:t.postAt[i+1]]
 	list := slices.Grow((*buffer)[:0], int(t.counts[i]))
-	next, n := uint64(0), uint64(len(t.lengths))
+	next, n := uint64(0), uint64(len(t.byRow))
 	for range t.counts[i] {
 		var row, count uint64
 		if len(code) >= 2 && code[0] < 0x80 && code[1] < 0x80 {

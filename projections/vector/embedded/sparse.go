@@ -133,7 +133,12 @@ func (m *matching) score(pm *partMatches) {
 		*pooled = make([]float64, n)
 	}
 	scores := (*pooled)[:n] // zeros: what is used is cleared below
-	var touched []uint32
+	lengths := pm.block.lengths()
+	most := 0
+	for _, list := range pm.postings {
+		most += len(list)
+	}
+	touched := make([]uint32, 0, min(most, n))
 	for t, term := range m.terms {
 		if len(pm.postings[t]) == 0 {
 			continue
@@ -143,16 +148,19 @@ func (m *matching) score(pm *partMatches) {
 			if !pm.all && !pm.allowed.has(e.row) {
 				continue
 			}
-			length, _ := pm.block.length(e.row)
 			if scores[e.row] == 0 {
 				touched = append(touched, e.row)
 			}
-			scores[e.row] += vector.Term(weight, e.count, m.saturation(length))
+			scores[e.row] += vector.Term(weight, e.count, m.saturation(lengths[e.row]-1))
 		}
 	}
+	m.best.scored += len(touched)
 	for _, row := range touched {
-		m.best.add(candidate{pm.part, row, float32(scores[row])})
+		score := float32(scores[row])
 		scores[row] = 0
+		if len(m.best.heap) < m.best.k || m.best.k > 0 && score >= m.best.heap[0].score {
+			m.best.offer(candidate{pm.part, row, score})
+		}
 	}
 }
 

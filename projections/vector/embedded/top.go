@@ -26,12 +26,7 @@ func (t *top) worse(a, b candidate) bool {
 	return a.part.id(a.row) > b.part.id(b.row)
 }
 
-func (t *top) add(c candidate) {
-	t.scored++
-	t.offer(c)
-}
-
-// offer is add without counting.
+// offer takes a candidate that is counted in scored.
 func (t *top) offer(c candidate) {
 	if len(t.heap) < t.k {
 		t.heap = append(t.heap, c)
