@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"sync"
+
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"varve/domain"
@@ -73,6 +75,9 @@ func (s selector) columnar(f *domain.Filter) bool {
 // column gives all rows for which the condition holds, from the cache where it
 // was asked before: it does not depend on the position.
 func (s selector) column(c *domain.Condition) (*roaring.Bitmap, bool) {
+	if head, ok := s.part.(*headView); ok { // grows, and remembers by itself
+		return head.matching(c)
+	}
 	key := cacheKey{part: s.part.serial(), what: "=" + (&domain.Filter{Condition: c}).String()}
 	if found, ok := s.cache.lookup(key); ok {
 		rows := found.(*roaring.Bitmap)
@@ -98,4 +103,47 @@ func (s selector) condition(c *domain.Condition, within *roaring.Bitmap) *roarin
 		}
 	}
 	return roaring.BitmapOf(rows...)
+}
+
+// conditionMemory remembers for which of a head's rows conditions hold, so that
+// each row is looked at once per condition.
+type conditionMemory struct {
+	mu  sync.Mutex
+	all map[string]remembered
+}
+
+type remembered struct {
+	rows *roaring.Bitmap
+	upTo int // how many rows were looked at
+}
+
+const maxConditions = 64
+
+func (m *conditionMemory) matching(c *domain.Condition, all []*headRow) *roaring.Bitmap {
+	f := &domain.Filter{Condition: c}
+	key := f.String()
+	m.mu.Lock()
+	known := m.all[key]
+	m.mu.Unlock()
+	if known.upTo >= len(all) {
+		return known.rows
+	}
+	next := remembered{roaring.New(), len(all)}
+	if known.rows != nil {
+		next.rows = known.rows.Clone()
+	}
+	for row := known.upTo; row < len(all); row++ {
+		if f.Match(all[row].fields) {
+			next.rows.Add(uint32(row))
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all == nil || len(m.all) >= maxConditions {
+		m.all = map[string]remembered{}
+	}
+	if next.upTo > m.all[key].upTo {
+		m.all[key] = next
+	}
+	return next.rows
 }

@@ -28,6 +28,8 @@ type head struct {
 	byID   map[string][]uint32
 	vecs   map[string][]*headDense
 	sparse map[string]*headSparse
+
+	conditions conditionMemory
 }
 
 type headRow struct {
@@ -178,7 +180,9 @@ func (v *headView) valid(collections map[string]bool, position uint64) *roaring.
 	return roaring.BitmapOf(rows...)
 }
 
-func (v *headView) matching(c *domain.Condition) (*roaring.Bitmap, bool) { return nil, false }
+func (v *headView) matching(c *domain.Condition) (*roaring.Bitmap, bool) {
+	return v.head.conditions.matching(c, v.all), true
+}
 
 func (v *headView) after(rows *roaring.Bitmap, id string, n int) []uint32 {
 	var list []uint32
