@@ -60,8 +60,8 @@ func batchOut(b projections.BatchRow, namespace string) *batchWire {
 		CollectionIDs: orEmpty(b.CollectionIDs), DedupStrategy: "replace", TaskID: textOrNull(b.TaskID), TierTasks: []map[string]any{}, TotalTiers: max(1, len(b.Tiers)),
 		DagTiers: [][]string{}, DocumentsWritten: b.Documents, FailedObjects: []map[string]any{}, FailedCount: b.Failed, FailureReason: textOrNull(b.Reason),
 		Resolvable: !b.Completed.IsZero(), RetryCount: max(0, b.Attempt-1), MaxRetries: 10, MaxNodeDeath: 3, MaxDeploy: 3,
-		Lifecycle: b.Status, LifecycleReason: textOrNull(b.Reason), Metadata: b.Metadata, CreatedAt: wireTime(b.Created), UpdatedAt: wireTime(b.Updated),
-		CompletedAt: wireTime(b.Completed), LastActivityAt: wireTime(b.Updated), Processed: b.Processed,
+		Lifecycle: b.Status, LifecycleReason: textOrNull(b.Reason), Metadata: b.Metadata, CreatedAt: wireTime(b.Created.Time), UpdatedAt: wireTime(b.Updated.Time),
+		CompletedAt: wireTime(b.Completed), LastActivityAt: wireTime(b.LastActivity), Processed: b.Processed,
 	}
 	if b.Status == domain.StatusFailed {
 		w.Error = textOrNull(b.Reason)
@@ -88,7 +88,7 @@ func batchOut(b projections.BatchRow, namespace string) *batchWire {
 		}
 		w.DagTiers = append(w.DagTiers, t.Collections)
 		w.TierTasks = append(w.TierTasks, map[string]any{"tier_num": t.Tier, "task_id": b.TaskID, "status": status, "collection_ids": t.Collections, "source_type": source,
-			"documents_written": t.Documents, "completed_at": wireTime(t.CompletedAt), "processed_objects": t.Processed, "failed_objects": t.Failed})
+			"documents_written": t.Documents, "completed_at": wireTime(t.Completed), "processed_objects": t.Processed, "failed_objects": t.Failed})
 	}
 	for _, f := range b.FailedObjects {
 		if w.ErrorSummary == nil {
@@ -133,7 +133,7 @@ func (s *Server) taskNow(ctx context.Context, c *Call, id string) (any, error) {
 }
 
 func (s *Server) findTask(ctx context.Context, c *Call, id string) (projections.TaskRow, domain.Namespace, error) {
-	if _, err := s.Models.Pin(ctx, "", "batches"); err != nil {
+	if err := s.Models.CatchUp(ctx, "batches"); err != nil {
 		return projections.TaskRow{}, domain.Namespace{}, err
 	}
 	namespaces := c.ownNamespaces()
@@ -141,9 +141,9 @@ func (s *Server) findTask(ctx context.Context, c *Call, id string) (projections.
 	for i, n := range namespaces {
 		logs[i] = eventstore.LogID(n.Log)
 	}
-	t, log, err := s.Batches.FindTask(ctx, logs, id)
+	t, err := s.Batches.FindTask(ctx, logs, id)
 	for i, l := range logs {
-		if l == log {
+		if l == t.Log {
 			return t, namespaces[i], err
 		}
 	}
@@ -169,7 +169,7 @@ func (s *Server) listTasks(ctx context.Context, r *Request[taskListBody]) (any, 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.Models.Pin(ctx, "", "batches"); err != nil {
+	if err := s.Models.CatchUp(ctx, "batches"); err != nil {
 		return nil, err
 	}
 	var logs []eventstore.LogID

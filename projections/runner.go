@@ -34,7 +34,8 @@ type Options struct {
 	Lease  follow.Lease
 	// PinWait is how long Pin waits; 0 means 2 s.
 	PinWait time.Duration
-	// PageSize is how many records a page has at most; 0 means 1,000.
+	// PageSize is how many records one transaction takes at most; 0 means 8,000,
+	// in pages of 1,000.
 	PageSize int
 	// Now is the clock by which lag is measured; nil: time.Now.
 	Now func() time.Time
@@ -68,6 +69,9 @@ func NewRunner(store eventstore.Follower, dir string, o Options) *Runner {
 	}
 	if o.PinWait == 0 {
 		o.PinWait = 2 * time.Second
+	}
+	if o.PageSize == 0 {
+		o.PageSize = transactionPage
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -228,7 +232,7 @@ func (r *Runner) run(m *model) {
 	m.begin(fs, stop)
 	r.running.Go(func() {
 		defer m.ended()
-		if !m.filled {
+		if m.p != nil && !m.filled {
 			err := r.fill(ctx, m.p, m.file, m.progress)
 			if ctx.Err() != nil {
 				return

@@ -9,6 +9,7 @@ import (
 	"net"
 	nethttp "net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -207,7 +208,7 @@ func (v *Varve) lookupKey(ctx context.Context, prefix string) ([]http.KeyEntry, 
 	if prefix == "" {
 		return nil, nil
 	}
-	if _, err := v.Models.Pin(ctx, "", "directory"); err != nil {
+	if err := v.Models.CatchUp(ctx, "directory"); err != nil {
 		return nil, err
 	}
 	k, err := v.Reads.Directory.KeyByPrefix(ctx, prefix)
@@ -236,6 +237,9 @@ func (v *Varve) checks() map[string]func(context.Context) error {
 	}
 	return map[string]func(context.Context) error{
 		"metadata": store, "cache": models, "vector_store": models, "task_queue": store, "inference": func(context.Context) error { return nil },
-		"object_storage": func(ctx context.Context) error { return v.Reads.Blobs.Ping(ctx) },
+		"object_storage": func(ctx context.Context) error {
+			_, err := v.Reads.Blobs.Exists(ctx, "health", "sha256:"+strings.Repeat("0", 64))
+			return err
+		},
 	}
 }

@@ -21,10 +21,10 @@ func (v *Varve) wire() {
 	r.TraceBody, r.AtTime = v.traceBody, v.atTime
 	h.CheckRetriever = retrieve.Check
 	h.ActiveBatches = func(ctx context.Context) ([]commands.BatchRef, error) {
-		if _, err := v.Models.Pin(ctx, "", "batches", "directory"); err != nil {
+		if err := v.Models.CatchUp(ctx, "batches", "directory"); err != nil {
 			return nil, err
 		}
-		rows, logs, err := r.Batches.Active(ctx)
+		rows, err := r.Batches.Active(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -33,9 +33,9 @@ func (v *Varve) wire() {
 			return nil, err
 		}
 		var refs []commands.BatchRef
-		for i, row := range rows {
+		for _, row := range rows {
 			for _, n := range namespaces {
-				if n.Log == logs[i] {
+				if n.Log == row.Log {
 					refs = append(refs, commands.BatchRef{OrganizationID: n.OrgID, Organization: n.OrgLog, Log: n.Log, Shard: n.Shard, BatchID: row.BatchID})
 				}
 			}
@@ -76,9 +76,7 @@ func (v *Varve) documents(ctx context.Context, at projections.At, ids []string) 
 	}
 	shown := make(map[string]map[string]any, len(rows))
 	for _, row := range rows {
-		if shown[row.DocumentID], err = http.DocumentFields(row); err != nil {
-			return nil, err
-		}
+		shown[row.DocumentID] = http.DocumentFields(row)
 	}
 	return shown, nil
 }
