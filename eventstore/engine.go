@@ -40,10 +40,11 @@ type Engine interface {
 
 	// ReadLog, ReadStream and ReadFeed give one page, oldest first: at most limit
 	// rows, and fewer where rows are big. more is false where the page certainly
-	// is the last. Rows belong to the caller.
-	ReadLog(ctx context.Context, log int64, after, upTo uint64, limit int) (rows []Row, more bool, err error)
-	// ReadStream takes rows with version > after at positions up to upTo.
-	ReadStream(ctx context.Context, log int64, stream string, after, upTo uint64, limit int) (rows []Row, more bool, err error)
+	// is the last. Rows belong to the caller. ReadLog takes rows at positions >
+	// after of all pieces of a log, each up to its end.
+	ReadLog(ctx context.Context, pieces []Piece, after uint64, limit int) (rows []Row, more bool, err error)
+	// ReadStream takes rows with version > after, likewise.
+	ReadStream(ctx context.Context, pieces []Piece, stream string, after uint64, limit int) (rows []Row, more bool, err error)
 	// ReadFeed answers *TruncatedError when after+1 was cut.
 	ReadFeed(ctx context.Context, shard int, after uint64, limit int) (rows []Row, more bool, err error)
 	// Blob gives the bytes that a Commit wrote under a reference.

@@ -41,20 +41,13 @@ func (s *store) Read(ctx context.Context, log LogID, after uint64, limit int) it
 			return
 		}
 		p := pager{s: s, ctx: ctx, yield: yield, log: log, left: limit, what: "read log"}
-		for _, piece := range info.Pieces {
-			if after >= piece.UpTo {
-				continue
+		p.pages(func(limit int) ([]Row, bool, error) {
+			rows, more, err := s.engine.ReadLog(ctx, info.Pieces, after, limit)
+			if n := len(rows); n > 0 {
+				after = rows[n-1].Position
 			}
-			if !p.pages(func(limit int) ([]Row, bool, error) {
-				rows, more, err := s.engine.ReadLog(ctx, piece.Key, after, piece.UpTo, limit)
-				if n := len(rows); n > 0 {
-					after = rows[n-1].Position
-				}
-				return rows, more, err
-			}) {
-				return
-			}
-		}
+			return rows, more, err
+		})
 	}
 }
 
@@ -69,17 +62,13 @@ func (s *store) ReadStream(ctx context.Context, log LogID, stream string, after 
 			return
 		}
 		p := pager{s: s, ctx: ctx, yield: yield, log: log, what: "read stream"}
-		for _, piece := range info.Pieces {
-			if !p.pages(func(limit int) ([]Row, bool, error) {
-				rows, more, err := s.engine.ReadStream(ctx, piece.Key, stream, after, piece.UpTo, limit)
-				if n := len(rows); n > 0 {
-					after = rows[n-1].Version
-				}
-				return rows, more, err
-			}) {
-				return
+		p.pages(func(limit int) ([]Row, bool, error) {
+			rows, more, err := s.engine.ReadStream(ctx, info.Pieces, stream, after, limit)
+			if n := len(rows); n > 0 {
+				after = rows[n-1].Version
 			}
-		}
+			return rows, more, err
+		})
 	}
 }
 
@@ -106,48 +95,86 @@ type pager struct {
 	ctx   context.Context
 	yield func(Record, error) bool
 	log   LogID // given to the records; "": their own
-	left  int   // 0: no limit; below 0: reached
+	left  int   // 0: no limit
 	what  string
 	un    unpacker
 }
 
-// pages is false when reading is over.
-func (p *pager) pages(next func(limit int) ([]Row, bool, error)) bool {
+// firstRows is the size of the first page of a read without limit: most streams
+// are short.
+const firstRows = 100
+
+type page struct {
+	rows []Row
+	more bool
+	err  error
+}
+
+// pages yields everything. While one page is consumed the next one is read, from
+// the second on.
+func (p *pager) pages(next func(limit int) ([]Row, bool, error)) {
 	p.un.s = p.s
-	for size := pageRows; ; {
-		if p.left > 0 {
-			size = min(p.left, pageRows)
+	fetch := func(size int) (g page) {
+		if g.err = p.ctx.Err(); g.err != nil {
+			return g
 		}
-		if err := p.ctx.Err(); err != nil {
-			p.yield(Record{}, err)
-			return false
+		if g.rows, g.more, g.err = next(size); g.err != nil {
+			g.err = fmt.Errorf("%s: %w", p.what, p.s.readError(g.err))
 		}
-		rows, more, err := next(size)
-		if err != nil {
-			p.yield(Record{}, fmt.Errorf("%s: %w", p.what, p.s.readError(err)))
-			return false
-		}
-		for i := range rows {
-			if err := p.un.fill(p.ctx, &rows[i]); err != nil {
-				p.yield(Record{}, fmt.Errorf("%s: %w", p.what, &DamagedError{rows[i].Position, rows[i].Feed, err}))
-				return false
-			}
-			if p.log != "" {
-				rows[i].Log = p.log
-			}
-			if !p.yield(rows[i].Record, nil) {
-				return false
-			}
+		return g
+	}
+	size := firstRows
+	if p.left > 0 {
+		size = min(p.left, pageRows)
+	}
+	g := fetch(size)
+	for {
+		if g.err != nil {
+			p.yield(Record{}, g.err)
+			return
 		}
 		if p.left > 0 {
-			if p.left -= len(rows); p.left == 0 {
-				return false
+			if p.left -= len(g.rows); p.left == 0 {
+				g.more = false
 			}
 		}
-		if !more || len(rows) == 0 {
-			return true
+		var ahead chan page
+		if g.more && len(g.rows) > 0 {
+			size := pageRows
+			if p.left > 0 {
+				size = min(p.left, pageRows)
+			}
+			ahead = make(chan page, 1)
+			go func() { ahead <- fetch(size) }()
+		}
+		if !p.give(g.rows) {
+			if ahead != nil {
+				<-ahead // nothing goes on behind the caller's back
+			}
+			return
+		}
+		if ahead == nil {
+			return
+		}
+		g = <-ahead
+	}
+}
+
+// give yields the rows of a page.
+func (p *pager) give(rows []Row) bool {
+	for i := range rows {
+		if err := p.un.fill(p.ctx, &rows[i]); err != nil {
+			p.yield(Record{}, fmt.Errorf("%s: %w", p.what, &DamagedError{rows[i].Position, rows[i].Feed, err}))
+			return false
+		}
+		if p.log != "" {
+			rows[i].Log = p.log
+		}
+		if !p.yield(rows[i].Record, nil) {
+			return false
 		}
 	}
+	return true
 }
 
 // readError tells a closed store from other errors.

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sort"
 
@@ -105,46 +106,63 @@ func (e *Engine) Changes(_ context.Context, shard int, since eventstore.Head, li
 	return c, true, nil
 }
 
-// page copies rows until limit, the size of a page, or the first that is not wanted.
-func page(rows []*eventstore.Row, limit int, wanted func(*eventstore.Row) bool) ([]eventstore.Row, bool, error) {
-	var out []eventstore.Row
-	bytes := 0
+// pageOf collects a page of copies.
+type pageOf struct {
+	rows  []eventstore.Row
+	limit int
+	bytes int
+}
+
+// add copies rows while they are wanted; false when the page is full.
+func (p *pageOf) add(rows []*eventstore.Row, upTo uint64) bool {
 	for _, r := range rows {
-		if !wanted(r) {
-			return out, false, nil
+		if r.Position > upTo {
+			return true
 		}
-		if len(out) == limit || bytes > pageBytes {
-			return out, true, nil
+		if len(p.rows) == p.limit || p.bytes > pageBytes {
+			return false
 		}
-		out = append(out, clone(r))
-		bytes += len(r.Data) + len(r.Packed)
+		p.rows = append(p.rows, clone(r))
+		p.bytes += len(r.Data) + len(r.Packed)
 	}
-	return out, false, nil
+	return true
 }
 
-// ReadLog reads a log's own records.
-func (e *Engine) ReadLog(_ context.Context, key int64, after, upTo uint64, limit int) ([]eventstore.Row, bool, error) {
+// ReadLog reads the records of a log's pieces.
+func (e *Engine) ReadLog(_ context.Context, pieces []eventstore.Piece, after uint64, limit int) ([]eventstore.Row, bool, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	l := e.byKey[key]
-	if l == nil {
-		return nil, false, nil
+	p := pageOf{limit: limit}
+	for _, piece := range pieces {
+		l := e.byKey[piece.Key]
+		if l == nil || piece.UpTo <= after {
+			continue
+		}
+		n := sort.Search(len(l.rows), func(k int) bool { return l.rows[k].Position > after })
+		if !p.add(l.rows[n:], piece.UpTo) {
+			return p.rows, true, nil
+		}
 	}
-	n := sort.Search(len(l.rows), func(k int) bool { return l.rows[k].Position > after })
-	return page(l.rows[n:], limit, func(r *eventstore.Row) bool { return r.Position <= upTo })
+	return p.rows, false, nil
 }
 
-// ReadStream reads a stream's own records in a log.
-func (e *Engine) ReadStream(_ context.Context, key int64, name string, after, upTo uint64, limit int) ([]eventstore.Row, bool, error) {
+// ReadStream reads the records of a stream in a log's pieces.
+func (e *Engine) ReadStream(_ context.Context, pieces []eventstore.Piece, name string, after uint64, limit int) ([]eventstore.Row, bool, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	l := e.byKey[key]
-	if l == nil || l.streams[name] == nil {
-		return nil, false, nil
+	p := pageOf{limit: limit}
+	for _, piece := range pieces {
+		l := e.byKey[piece.Key]
+		if l == nil || l.streams[name] == nil {
+			continue
+		}
+		rows := l.streams[name].rows
+		n := sort.Search(len(rows), func(k int) bool { return rows[k].Version > after })
+		if !p.add(rows[n:], piece.UpTo) {
+			return p.rows, true, nil
+		}
 	}
-	rows := l.streams[name].rows
-	n := sort.Search(len(rows), func(k int) bool { return rows[k].Version > after })
-	return page(rows[n:], limit, func(r *eventstore.Row) bool { return r.Position <= upTo })
+	return p.rows, false, nil
 }
 
 // ReadFeed reads a shard's records.
@@ -158,5 +176,7 @@ func (e *Engine) ReadFeed(_ context.Context, shard int, after uint64, limit int)
 	if after >= sh.head.Feed {
 		return nil, false, nil
 	}
-	return page(sh.rows[after+1-sh.head.First:], limit, func(*eventstore.Row) bool { return true })
+	p := pageOf{limit: limit}
+	full := !p.add(sh.rows[after+1-sh.head.First:], math.MaxUint64)
+	return p.rows, full, nil
 }

@@ -18,7 +18,7 @@ const sqliteIOErr = lib.SQLITE_IOERR
 // costs about as much as writing a row.
 var insertSizes = [...]int{32, 8, 1}
 
-const eventColumns = 12
+const eventColumns = 9
 
 func insertSQL(rows int) string {
 	one := "(" + strings.TrimSuffix(strings.Repeat("?,", eventColumns), ",") + ")"
@@ -54,9 +54,9 @@ func (e *Engine) write(c *eventstore.Commit) error {
 		for _, p := range l.Pieces[:len(l.Pieces)-1] {
 			pieces = append(pieces, fmt.Sprintf("%d:%d", p.Key, p.UpTo))
 		}
-		if _, err := e.w.exec("INSERT INTO logs (log, name, shard, token, pieces, base_position, base_hash, base_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		if _, err := e.w.exec("INSERT INTO logs (log, name, shard, token, pieces, base_position, base) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			l.Key, string(l.Name), int64(l.Shard), int64(h.Token), strings.Join(pieces, " "),
-			int64(l.Position), l.Hash[:], micros(l.Time)); err != nil {
+			int64(l.Position), appendBase(nil, l.Hash, l.Time)); err != nil {
 			return err
 		}
 	}
@@ -153,27 +153,9 @@ func appendRow(args []driver.Value, r *eventstore.Row) []driver.Value {
 	if len(r.Packed) > 0 {
 		packed = r.Packed
 	}
-	meta := r.MetaBytes
-	if meta == nil {
-		meta = []byte{}
-	}
-	return append(args, eventKey(r.Shard, r.Feed), r.LogKey, int64(r.Position), r.StreamKey, int64(r.Version),
-		r.Type, int64(r.Schema), micros(r.Time), proof(r), meta, data, packed)
+	frame := appendFrame(make([]byte, 0, frameMeta+len(r.MetaBytes)), r)
+	return append(args, eventKey(r.Shard, r.Feed), r.LogKey, int64(r.Position), r.StreamKey, int64(r.Version), r.Type, frame, data, packed)
 }
-
-// proof is id ‖ digest ‖ hash ‖ salt; without salt when erased.
-func proof(r *eventstore.Row) []byte {
-	b := make([]byte, 0, 96)
-	b = append(b, r.ID[:]...)
-	b = append(b, r.Digest[:]...)
-	b = append(b, r.Hash[:]...)
-	if !r.Erased {
-		b = append(b, r.Salt[:]...)
-	}
-	return b
-}
-
-const erasedProof = 16 + 32 + 32
 
 // Erase empties rows; the freed bytes are overwritten and the write-ahead log,
 // which still has them, is emptied.
@@ -205,8 +187,8 @@ func (e *Engine) Erase(_ context.Context, x *eventstore.Erasure) error {
 
 func (e *Engine) eraseRows(x *eventstore.Erasure) error {
 	for _, k := range x.Rows {
-		if _, err := e.w.exec("UPDATE events SET data = NULL, packed = NULL, proof = CAST(substr(proof, 1, ?) AS BLOB) WHERE key = ?",
-			int64(erasedProof), eventKey(k.Shard, k.Feed)); err != nil {
+		if _, err := e.w.exec("UPDATE events SET data = NULL, packed = NULL, frame = CAST(substr(frame, 1, ?) || zeroblob(16) || substr(frame, ?) AS BLOB) WHERE key = ?",
+			int64(frameSalt), int64(frameMeta+1), eventKey(k.Shard, k.Feed)); err != nil {
 			return err
 		}
 	}

@@ -42,8 +42,8 @@ func hash(v driver.Value) (h eventstore.Hash) {
 	return h
 }
 
-const logSelect = `SELECT l.log, l.name, l.shard, l.closed, l.pieces, l.base_position, l.base_hash, l.base_time,
-	e.key, e.position, e.proof, e.time
+const logSelect = `SELECT l.log, l.name, l.shard, l.closed, l.pieces, l.base_position, l.base,
+	e.key, e.position, e.frame
 	FROM logs l LEFT JOIN events e ON e.log = l.log AND e.position = (SELECT max(position) FROM events WHERE log = l.log) WHERE `
 
 // Logs describes logs by name.
@@ -66,10 +66,18 @@ func (e *Engine) Logs(ctx context.Context, names []eventstore.LogID) ([]eventsto
 func (e *Engine) logInfo(c *conn, row []driver.Value) (eventstore.LogInfo, error) {
 	i := eventstore.LogInfo{Key: row[0].(int64), Name: eventstore.LogID(row[1].(string))}
 	i.Exists, i.Shard, i.Closed = true, int(row[2].(int64)), row[3].(int64) != 0
-	i.Position, i.Hash, i.Time = number(row[5]), hash(row[6]), fromMicros(row[7].(int64))
-	if row[8] != nil {
-		_, i.Feed = splitKey(row[8].(int64))
-		i.Position, i.Hash, i.Time = number(row[9]), hashOf(row[10].([]byte)), fromMicros(row[11].(int64))
+	i.Position = number(row[5])
+	var err error
+	if i.Hash, i.Time, err = readBase(row[6].([]byte)); err != nil {
+		return i, err
+	}
+	if row[7] != nil {
+		var newest eventstore.Row
+		newest.Shard, newest.Feed = splitKey(row[7].(int64))
+		if err := readFrame(row[9].([]byte), &newest); err != nil {
+			return i, err
+		}
+		i.Feed, i.Position, i.Hash, i.Time = newest.Feed, number(row[8]), newest.Hash, newest.Time
 	}
 	for _, p := range strings.Fields(row[4].(string)) {
 		key, upTo, _ := strings.Cut(p, ":")
@@ -88,11 +96,6 @@ func (e *Engine) logInfo(c *conn, row []driver.Value) (eventstore.LogInfo, error
 	i.Pieces = append(i.Pieces, eventstore.Piece{Key: i.Key, UpTo: math.MaxUint64})
 	i.Ranges = append(i.Ranges, eventstore.Range{Log: i.Name, UpTo: math.MaxUint64})
 	return i, nil
-}
-
-func hashOf(proof []byte) (h eventstore.Hash) {
-	copy(h[:], proof[48:80])
-	return h
 }
 
 // logName gives the name of a log by its key; names never change.
@@ -139,27 +142,51 @@ func (e *Engine) Streams(ctx context.Context, wants []eventstore.StreamWant) ([]
 	return out, err
 }
 
-func stream(c *conn, w eventstore.StreamWant) (s eventstore.StreamInfo, err error) {
-	for i := len(w.Pieces) - 1; i >= 0; i-- {
-		p := w.Pieces[i]
-		var key int64
-		var newest uint64
-		found, err := c.one(`SELECT s.stream, coalesce((SELECT max(version) FROM events WHERE stream = s.stream), s.base)
-			FROM streams s WHERE s.log = ? AND s.name = ?`, func(row []driver.Value) error {
-			key, newest = row[0].(int64), number(row[1])
+// streamKeys finds the key of a stream in each piece, 0 where it has none.
+func streamKeys(c *conn, pieces []eventstore.Piece, name string) ([]int64, error) {
+	keys := make([]int64, len(pieces))
+	if len(pieces) == 1 {
+		_, err := c.one("SELECT stream FROM streams WHERE log = ? AND name = ?", func(row []driver.Value) error {
+			keys[0] = row[0].(int64)
 			return nil
-		}, p.Key, w.Name)
-		if err != nil {
-			return s, err
-		}
-		if !found {
+		}, pieces[0].Key, name)
+		return keys, err
+	}
+	list := []byte{'['}
+	for _, p := range pieces {
+		list = append(strconv.AppendInt(list, p.Key, 10), ',')
+	}
+	list[len(list)-1] = ']'
+	err := c.query("SELECT j.key, s.stream FROM json_each(?) j CROSS JOIN streams s ON s.log = j.value AND s.name = ?",
+		func(row []driver.Value) (bool, error) {
+			keys[row[0].(int64)] = row[1].(int64)
+			return true, nil
+		}, string(list), name)
+	return keys, err
+}
+
+func stream(c *conn, w eventstore.StreamWant) (s eventstore.StreamInfo, err error) {
+	keys, err := streamKeys(c, w.Pieces, w.Name)
+	if err != nil {
+		return s, err
+	}
+	for i := len(w.Pieces) - 1; i >= 0; i-- {
+		if keys[i] == 0 {
 			continue
 		}
+		var newest uint64
+		if _, err := c.one("SELECT coalesce((SELECT max(version) FROM events WHERE stream = s.stream), s.base) FROM streams s WHERE s.stream = ?",
+			func(row []driver.Value) error {
+				newest = number(row[0])
+				return nil
+			}, keys[i]); err != nil {
+			return s, err
+		}
 		if i == len(w.Pieces)-1 {
-			return eventstore.StreamInfo{Key: key, Version: newest}, nil
+			return eventstore.StreamInfo{Key: keys[i], Version: newest}, nil
 		}
 		// Positions rise with versions: the last version up to the end of the range.
-		v, err := lastVersion(c, key, newest, p.UpTo)
+		v, err := lastVersion(c, keys[i], newest, w.Pieces[i].UpTo)
 		if err != nil || v > 0 {
 			return eventstore.StreamInfo{Version: v}, err
 		}
@@ -229,13 +256,18 @@ func (e *Engine) Blob(ctx context.Context, ref string) (b []byte, err error) {
 	return b, err
 }
 
-// CROSS JOIN keeps SQLite from turning the join around.
-const rowSelect = `SELECT e.key, e.log, e.position, e.stream, e.version, e.type, e.schema, e.time, e.proof, e.meta, e.data, e.packed, s.name
-	FROM events e CROSS JOIN streams s ON s.stream = e.stream WHERE `
+// What is read of an event; the two keys at the end only where they are not
+// known, as every column costs. CROSS JOIN keeps SQLite from turning the join around.
+const (
+	rowColumns = "SELECT e.key, e.position, e.version, e.type, e.frame, e.data, e.packed, s.name"
+	rowFrom    = " FROM events e CROSS JOIN streams s ON s.stream = e.stream WHERE "
+	ownSelect  = rowColumns + rowFrom
+	rowSelect  = rowColumns + ", e.log, e.stream" + rowFrom
+)
 
-// page reads rows until limit or the size of a page.
-func (e *Engine) page(c *conn, limit int, where string, args ...driver.Value) (rows []eventstore.Row, more bool, err error) {
-	rows = make([]eventstore.Row, 0, min(limit, 16))
+// page reads rows until limit or the size of a page; hint is how many to expect.
+func (e *Engine) page(c *conn, limit, hint int, where string, args ...driver.Value) (rows []eventstore.Row, more bool, err error) {
+	rows = make([]eventstore.Row, 0, min(limit, hint))
 	bytes := 0
 	err = c.query(where, func(row []driver.Value) (bool, error) {
 		rows = append(rows, eventstore.Row{})
@@ -251,27 +283,21 @@ func (e *Engine) page(c *conn, limit int, where string, args ...driver.Value) (r
 
 func (e *Engine) scan(c *conn, row []driver.Value, r *eventstore.Row) (err error) {
 	r.Shard, r.Feed = splitKey(row[0].(int64))
-	r.LogKey, r.Position, r.StreamKey, r.Version = row[1].(int64), number(row[2]), row[3].(int64), number(row[4])
-	r.Type, r.Schema, r.Time = row[5].(string), int(row[6].(int64)), fromMicros(row[7].(int64))
-	p := row[8].([]byte)
-	if len(p) < erasedProof {
-		return fmt.Errorf("record %d of the feed is damaged", r.Feed)
+	r.Position, r.Version, r.Type = number(row[1]), number(row[2]), row[3].(string)
+	if err := readFrame(row[4].([]byte), r); err != nil {
+		return err
 	}
-	copy(r.ID[:], p)
-	copy(r.Digest[:], p[16:])
-	copy(r.Hash[:], p[48:])
-	copy(r.Salt[:], p[80:])
-	meta, _ := row[9].([]byte)
-	if r.Meta, err = eventstore.ParseMetadata(meta); err != nil {
-		return fmt.Errorf("record %d of the feed: %w", r.Feed, err)
-	}
-	if row[10] == nil {
+	if row[5] == nil {
 		r.Erased = true
 	} else {
-		r.Data = json.RawMessage(row[10].([]byte))
+		r.Data = json.RawMessage(row[5].([]byte))
 	}
-	r.Packed, _ = row[11].([]byte)
-	r.Stream = row[12].(string)
+	r.Packed, _ = row[6].([]byte)
+	r.Stream = row[7].(string)
+	if len(row) == 8 { // the caller knows the log
+		return nil
+	}
+	r.LogKey, r.StreamKey = row[8].(int64), row[9].(int64)
 	if v, ok := e.names.Load(r.LogKey); ok {
 		r.Log = v.(eventstore.LogID)
 		return nil
@@ -283,7 +309,7 @@ func (e *Engine) scan(c *conn, row []driver.Value, r *eventstore.Row) (err error
 // Record gives the record at a position.
 func (e *Engine) Record(ctx context.Context, key int64, position uint64) (r eventstore.Row, ok bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		rows, _, err := e.page(c, 1, rowSelect+"e.log = ? AND e.position = ? LIMIT ?", key, int64(position))
+		rows, _, err := e.page(c, 1, 1, rowSelect+"e.log = ? AND e.position = ? LIMIT ?", key, int64(position))
 		if err == nil && len(rows) == 1 {
 			r, ok = rows[0], true
 		}
@@ -292,35 +318,63 @@ func (e *Engine) Record(ctx context.Context, key int64, position uint64) (r even
 	return r, ok, err
 }
 
-// ReadLog reads a log's own records.
-func (e *Engine) ReadLog(ctx context.Context, key int64, after, upTo uint64, limit int) (rows []eventstore.Row, more bool, err error) {
+// ReadLog reads the records of a log's pieces.
+func (e *Engine) ReadLog(ctx context.Context, pieces []eventstore.Piece, after uint64, limit int) (rows []eventstore.Row, more bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		rows, more, err = e.page(c, limit, rowSelect+"e.log = ? AND e.position > ? AND e.position <= ? ORDER BY e.position LIMIT ?",
-			key, signed(after), signed(upTo))
-		return err
+		for _, p := range pieces {
+			if p.UpTo <= after {
+				continue
+			}
+			part, full, err := e.page(c, limit-len(rows), limit, ownSelect+"e.log = ? AND e.position > ? AND e.position <= ? ORDER BY e.position LIMIT ?",
+				p.Key, signed(after), signed(p.UpTo))
+			if err != nil {
+				return err
+			}
+			if rows = join(rows, part); full {
+				more = true
+				return nil
+			}
+		}
+		return nil
 	})
 	return rows, more, err
+}
+
+// join appends without copying where there was nothing.
+func join(rows, part []eventstore.Row) []eventstore.Row {
+	if len(rows) == 0 {
+		return part
+	}
+	return append(rows, part...)
 }
 
 // signed keeps a number without end within what SQLite can hold.
 func signed(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
-// ReadStream reads a stream's own records in a log.
-func (e *Engine) ReadStream(ctx context.Context, log int64, name string, after, upTo uint64, limit int) (rows []eventstore.Row, more bool, err error) {
+// ReadStream reads the records of a stream in a log's pieces.
+func (e *Engine) ReadStream(ctx context.Context, pieces []eventstore.Piece, name string, after uint64, limit int) (rows []eventstore.Row, more bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		var key int64
-		found, err := c.one("SELECT stream FROM streams WHERE log = ? AND name = ?", func(row []driver.Value) error {
-			key = row[0].(int64)
-			return nil
-		}, log, name)
-		if err != nil || !found {
+		keys, err := streamKeys(c, pieces, name)
+		if err != nil {
 			return err
 		}
-		rows, more, err = e.page(c, limit, rowSelect+"e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?", key, signed(after))
-		for len(rows) > 0 && rows[len(rows)-1].Position > upTo {
-			rows, more = rows[:len(rows)-1], false
+		for i, p := range pieces {
+			if keys[i] == 0 {
+				continue
+			}
+			part, full, err := e.page(c, limit-len(rows), 16, ownSelect+"e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?", keys[i], signed(after))
+			if err != nil {
+				return err
+			}
+			for len(part) > 0 && part[len(part)-1].Position > p.UpTo {
+				part, full = part[:len(part)-1], false
+			}
+			if rows = join(rows, part); full {
+				more = true
+				return nil
+			}
 		}
-		return err
+		return nil
 	})
 	return rows, more, err
 }
@@ -328,7 +382,7 @@ func (e *Engine) ReadStream(ctx context.Context, log int64, name string, after, 
 // ReadFeed reads a shard's records.
 func (e *Engine) ReadFeed(ctx context.Context, shard int, after uint64, limit int) (rows []eventstore.Row, more bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		rows, more, err = e.page(c, limit, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key LIMIT ?",
+		rows, more, err = e.page(c, limit, limit, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key LIMIT ?",
 			eventKey(shard, min(after, 1<<shardBits-1)), eventKey(shard+1, 0))
 		if err != nil || len(rows) > 0 && rows[0].Feed == after+1 {
 			return err

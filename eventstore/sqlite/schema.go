@@ -29,8 +29,7 @@ CREATE TABLE logs (
 	closed        INTEGER NOT NULL DEFAULT 0,
 	pieces        TEXT    NOT NULL, -- "key:upto key:upto …", the log's own last range left out
 	base_position INTEGER NOT NULL,
-	base_hash     BLOB    NOT NULL,
-	base_time     INTEGER NOT NULL
+	base          BLOB    NOT NULL  -- hash and time, as in a frame
 );
 CREATE INDEX logs_token ON logs (shard, token);
 CREATE TABLE streams (
@@ -47,10 +46,7 @@ CREATE TABLE events (
 	stream   INTEGER NOT NULL,
 	version  INTEGER NOT NULL,
 	type     TEXT    NOT NULL,
-	schema   INTEGER NOT NULL,
-	time     INTEGER NOT NULL, -- microseconds
-	proof    BLOB    NOT NULL, -- id, digest, hash; salt last, missing when erased
-	meta     BLOB    NOT NULL,
+	frame    BLOB    NOT NULL, -- see frame.go: a column costs more than its bytes
 	data     BLOB,             -- JSON as given; NULL when erased
 	packed   BLOB              -- attachments, or where they lie
 );

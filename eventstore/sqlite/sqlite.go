@@ -54,8 +54,10 @@ type Engine struct {
 	args   []driver.Value
 	insert [len(insertSizes)]*stmt
 
-	readers chan *conn
-	nRead   int
+	reading chan struct{} // as many as may read at once
+	idle    sync.Mutex
+	readers []*conn
+	closed  bool
 
 	names sync.Map // key of a log → eventstore.LogID
 	dirty bool     // erased bytes may still be in the write-ahead log
@@ -75,14 +77,11 @@ func OpenEngine(path string, opts Options) (*Engine, error) {
 		w.close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	e.nRead = opts.Readers
-	if e.nRead <= 0 {
-		e.nRead = 8
+	readers := opts.Readers
+	if readers <= 0 {
+		readers = 8
 	}
-	e.readers = make(chan *conn, e.nRead)
-	for range e.nRead {
-		e.readers <- nil // dialled when first used
-	}
+	e.reading = make(chan struct{}, readers)
 	return e, nil
 }
 
@@ -142,46 +141,57 @@ func (e *Engine) Shards() int { return e.shards }
 
 // Close lets go of all connections.
 func (e *Engine) Close() error {
-	var errs []error
-	for range e.nRead {
-		if c := <-e.readers; c != nil {
-			errs = append(errs, c.close())
-		}
+	for range cap(e.reading) { // those that are lent come back first
+		e.reading <- struct{}{}
 	}
-	close(e.readers)
+	var errs []error
+	e.idle.Lock()
+	for _, c := range e.readers {
+		errs = append(errs, c.close())
+	}
+	e.readers, e.closed = nil, true
+	e.idle.Unlock()
+	for range cap(e.reading) {
+		<-e.reading
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return errors.Join(append(errs, e.w.close())...)
 }
 
-// read lends a reading connection.
+// read lends a reading connection: the one used last, whose cache is warm.
 func (e *Engine) read(ctx context.Context, fn func(c *conn) error) error {
-	var c *conn
 	select {
-	case got, open := <-e.readers:
-		if !open {
-			return eventstore.ErrStoreClosed
-		}
-		c = got
+	case e.reading <- struct{}{}:
 	default:
 		select {
-		case got, open := <-e.readers:
-			if !open {
-				return eventstore.ErrStoreClosed
-			}
-			c = got
+		case e.reading <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	var err error
+	defer func() { <-e.reading }()
+	var c *conn
+	e.idle.Lock()
+	closed := e.closed
+	if n := len(e.readers); n > 0 {
+		c, e.readers = e.readers[n-1], e.readers[:n-1]
+	}
+	e.idle.Unlock()
+	if closed {
+		return eventstore.ErrStoreClosed
+	}
 	if c == nil {
+		var err error
 		if c, err = dial(e.path, true); err != nil {
-			e.readers <- nil
 			return err
 		}
 	}
-	defer func() { e.readers <- c }()
+	defer func() {
+		e.idle.Lock()
+		e.readers = append(e.readers, c)
+		e.idle.Unlock()
+	}()
 	return fn(c)
 }
 

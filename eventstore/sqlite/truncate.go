@@ -39,8 +39,8 @@ func (e *Engine) cut(shard int, first, last, upTo uint64) error {
 		WHERE streams.stream = n.stream`, from, to); err != nil {
 		return err
 	}
-	if _, err := e.w.exec(`UPDATE logs SET base_position = n.position, base_hash = CAST(substr(n.proof, 49, 32) AS BLOB), base_time = n.time FROM (
-		SELECT log, max(position) AS position, proof, time FROM events WHERE key BETWEEN ? AND ? GROUP BY log) AS n
+	if _, err := e.w.exec(`UPDATE logs SET base_position = n.position, base = CAST(substr(n.frame, 49, 40) AS BLOB) FROM (
+		SELECT log, max(position) AS position, frame FROM events WHERE key BETWEEN ? AND ? GROUP BY log) AS n
 		WHERE logs.log = n.log`, from, to); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (e *Engine) Changes(ctx context.Context, shard int, since eventstore.Head, 
 			return err
 		}
 		for after := since.Feed; ; {
-			rows, more, err := e.page(c, limit, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key LIMIT ?", eventKey(shard, after), eventKey(shard+1, 0))
+			rows, more, err := e.page(c, limit, 64, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key LIMIT ?", eventKey(shard, after), eventKey(shard+1, 0))
 			if err != nil {
 				return err
 			}

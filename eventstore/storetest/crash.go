@@ -83,7 +83,9 @@ func CrashMain(open func(where string) (eventstore.Owner, error)) {
 // crashAppend is the i-th command of client k: 1 to 3 events in up to two logs,
 // some under an idempotency key, some with attachments; now and then a fork.
 func crashAppend(tag string, k, i int) eventstore.Append {
-	data := func(part, of int) []byte { return fmt.Appendf(nil, `{"tag":%q,"k":%d,"i":%d,"part":%d,"of":%d}`, tag, k, i, part, of) }
+	data := func(part, of int) []byte {
+		return fmt.Appendf(nil, `{"tag":%q,"k":%d,"i":%d,"part":%d,"of":%d}`, tag, k, i, part, of)
+	}
 	of := 1 + (i+k)%3
 	var a eventstore.Append
 	for part := range of {
