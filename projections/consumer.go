@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"varve/eventstore"
@@ -17,6 +18,14 @@ type sqlConsumer struct {
 	f *file
 	p Projection
 }
+
+// applyPage is how many records Apply gets at most. Where a model is far behind,
+// several such pages are one transaction: pages of indexes that many events
+// touch are then written once.
+const (
+	applyPage       = 1000
+	transactionPage = 8000
+)
 
 // Load reads checkpoint and parked streams.
 func (c *sqlConsumer) Load(ctx context.Context, shard int) (follow.State, error) {
@@ -60,8 +69,8 @@ func (c *sqlConsumer) Take(ctx context.Context, m follow.Move) error {
 	if err := failpoint.Hit("projection.moved"); err != nil {
 		return follow.Unavailable(err)
 	}
-	if len(m.Records) > 0 {
-		if err := c.p.Apply(ctx, tx, m.Records); err != nil {
+	for page := range slices.Chunk(m.Records, applyPage) {
+		if err := c.p.Apply(ctx, tx, page); err != nil {
 			err = fmt.Errorf("apply to %s: %w", c.p.Name(), err)
 			if isStorage(err) {
 				return follow.Unavailable(err)

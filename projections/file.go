@@ -53,7 +53,7 @@ func openFile(ctx context.Context, path string, p Projection) (*file, error) {
 	f := &file{path: path}
 	var err error
 	pragmas := []string{"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "temp_store(MEMORY)"}
-	if f.write, err = sql.Open("sqlite", dsn(path, "immediate", append(pragmas, "cache_size(-16000)", "wal_autocheckpoint(4000)")...)); err != nil {
+	if f.write, err = sql.Open("sqlite", dsn(path, "immediate", append(pragmas, "cache_size(-64000)", "wal_autocheckpoint(16000)")...)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	f.write.SetMaxOpenConns(1)

@@ -1,0 +1,113 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"varve/domain"
+	"varve/eventstore"
+	"varve/eventstore/memory"
+)
+
+// documentsStore is a store of n events: half create documents of ~600 bytes
+// with lineage, half change one.
+func documentsStore(tb testing.TB, n int) eventstore.Owner {
+	tb.Helper()
+	store, err := memory.Open(memory.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	filler := strings.Repeat("the quick brown fox ", 12)
+	var ids []string
+	const group = 500
+	for start := 0; start < n; start += group {
+		var a eventstore.Append
+		for i := start; i < min(start+group, n); i++ {
+			var id string
+			if i%2 == 0 || len(ids) == 0 {
+				id = domain.DeriveID(domain.DocumentPrefix, "bench", i)
+				ids = append(ids, id)
+			} else {
+				id = ids[rng.IntN(len(ids))]
+			}
+			object := domain.DeriveID(domain.ObjectPrefix, i%10_000)
+			data, err := domain.EncodeEvent(&domain.DocumentWritten{Document: domain.Document{DocumentID: id, CollectionID: fmt.Sprintf("col_%010d", i%5), ConfigVersion: 9,
+				Payload:   map[string]json.RawMessage{"title": json.RawMessage(`"a title"`), "text": json.RawMessage(`"` + filler + `"`), "n": json.RawMessage(fmt.Sprint(i))},
+				Lineage:   domain.Lineage{SourceType: "bucket", RootObjectID: object, RootBucketID: "bkt_12345678", SourceObjectID: object, Ordinal: i % 7, Path: "bkt_12345678/col_0123456789"},
+				Extractor: "text_extractor@v1", BatchID: "btch_0123456789ab"}})
+			if err != nil {
+				tb.Fatal(err)
+			}
+			a.Batches = append(a.Batches, eventstore.Batch{Log: "log_0123456789abcdef", Stream: domain.DocumentStream(id), Events: []eventstore.Event{{Type: "document.written", Data: data}}})
+		}
+		if _, err := store.Append(context.Background(), a); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	tb.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// BenchmarkDocuments measures the documents model over one history: followed in
+// pages of 1,000, and filled anew. One operation is one event.
+func BenchmarkDocuments(b *testing.B) {
+	const events = 100_000
+	store := documentsStore(b, events)
+	b.Run("incremental", func(b *testing.B) {
+		for b.Loop() {
+			r := NewRunner(store, b.TempDir(), Options{})
+			d := NewDocuments()
+			r.Add(d)
+			f, err := openFile(b.Context(), r.path(d), d)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := f.finish(b.Context(), d); err != nil { // as if it had been filled when it was empty
+				b.Fatal(err)
+			}
+			if err := f.close(); err != nil {
+				b.Fatal(err)
+			}
+			start, cpu := time.Now(), processorTime()
+			if err := r.Start(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			if err := r.WaitApplied(b.Context(), 0, events); err != nil {
+				b.Fatal(err)
+			}
+			report(b, start, cpu, events)
+			if err := r.Stop(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("rebuild", func(b *testing.B) {
+		for b.Loop() {
+			r := NewRunner(store, b.TempDir(), Options{})
+			r.Add(NewDocuments())
+			start, cpu := time.Now(), processorTime()
+			if err := r.Rebuild(b.Context(), "documents", nil); err != nil {
+				b.Fatal(err)
+			}
+			report(b, start, cpu, events)
+		}
+	})
+}
+
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func report(b *testing.B, start time.Time, cpu time.Duration, events float64) {
+	b.ReportMetric(events/time.Since(start).Seconds(), "events/s")
+	b.ReportMetric(float64((processorTime()-cpu).Microseconds())/events, "cpu-µs/event")
+}
