@@ -145,13 +145,17 @@ func (f *Follower) Parked() []Parked {
 	return out
 }
 
-// ParkedIn lists what is parked of one log; nil costs nothing.
+// ParkedIn lists what is parked of one log, nil where nothing is.
 func (f *Follower) ParkedIn(log eventstore.LogID) []Parked {
 	m := f.parked.Load()
 	if m == nil || len(*m) == 0 {
 		return nil
 	}
-	return slices.DeleteFunc(f.Parked(), func(p Parked) bool { return p.Log != log })
+	in := slices.DeleteFunc(f.Parked(), func(p Parked) bool { return p.Log != log })
+	if len(in) == 0 {
+		return nil
+	}
+	return in
 }
 
 // Retry applies a parked stream's events again, from the one that failed up to
