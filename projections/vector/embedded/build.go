@@ -208,7 +208,7 @@ func (b *builder) sparseFeatures() {
 
 func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) {
 	termAt, postAt, counts := make([]uint32, 1, len(terms)+1), make([]uint64, 1, len(terms)+1), make([]uint32, 0, len(terms))
-	var list, buffer []posting
+	var list, buffer, run, room []posting
 	var code []byte
 	b.begin(prefix + "post")
 	for _, term := range terms {
@@ -217,11 +217,16 @@ func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) 
 			if block == nil {
 				continue
 			}
+			run = run[:0]
 			for _, p := range block.postings(term, &buffer) {
-				list = append(list, posting{b.to[i][p.row], p.count})
+				run = append(run, posting{b.to[i][p.row], p.count})
 			}
+			if byRow := func(x, y posting) int { return cmp.Compare(x.row, y.row) }; !slices.IsSortedFunc(run, byRow) {
+				slices.SortFunc(run, byRow) // of a head; a segment's stay in order
+			}
+			room = mergePostings(room[:0], list, run)
+			list, room = room, list
 		}
-		slices.SortFunc(list, func(x, y posting) int { return cmp.Compare(x.row, y.row) })
 		code = code[:0]
 		next := uint32(0)
 		for _, p := range list {
@@ -241,6 +246,18 @@ func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) 
 	for _, term := range terms {
 		b.writeString(term)
 	}
+}
+
+// mergePostings appends two ascending lists as one.
+func mergePostings(to, a, b []posting) []posting {
+	for len(a) > 0 && len(b) > 0 {
+		if a[0].row < b[0].row {
+			to, a = append(to, a[0]), a[1:]
+		} else {
+			to, b = append(to, b[0]), b[1:]
+		}
+	}
+	return append(append(to, a...), b...)
 }
 
 func (b *builder) uris(of func(part) []string) []string {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"varve/domain"
 )
@@ -93,22 +94,20 @@ func (c *column) add(row int, value []byte) {
 }
 
 func (b *builder) column(prefix string, c *column) {
-	order := make([]uint32, len(c.values))
-	decoded := make([]any, len(c.values))
+	entries := make([]columnEntry, len(c.values))
 	for i, v := range c.values {
-		order[i] = uint32(i)
-		decoded[i], _ = domain.DecodeValue(v)
+		entries[i] = newColumnEntry(i, v)
 	}
-	slices.SortFunc(order, func(x, y uint32) int { return compareEntries(decoded[x], decoded[y], c.values[x], c.values[y]) })
+	slices.SortFunc(entries, compareEntries)
 	code := make([]uint32, len(c.values)) // by place
-	at := make([]uint32, 1, len(order)+1)
-	meta := columnMeta{Field: c.field, Values: len(order), Width: 4}
+	at := make([]uint32, 1, len(entries)+1)
+	meta := columnMeta{Field: c.field, Values: len(entries), Width: 4}
 	b.begin(prefix + "val.json")
-	for i, place := range order {
-		code[place] = uint32(i + 1)
-		b.write(c.values[place])
-		at = append(at, at[len(at)-1]+uint32(len(c.values[place])))
-		if isNumber(decoded[place]) {
+	for i, e := range entries {
+		code[e.place] = uint32(i + 1)
+		b.write(e.raw)
+		at = append(at, at[len(at)-1]+uint32(len(e.raw)))
+		if e.number {
 			meta.Numbers++
 		}
 	}
@@ -121,14 +120,14 @@ func (b *builder) column(prefix string, c *column) {
 	}
 	b.begin(prefix + "code")
 	switch {
-	case len(order) < 1<<8:
+	case len(entries) < 1<<8:
 		meta.Width = 1
 		narrow := make([]byte, len(codes))
 		for i, x := range codes {
 			narrow[i] = byte(x)
 		}
 		b.write(narrow)
-	case len(order) < 1<<16:
+	case len(entries) < 1<<16:
 		meta.Width = 2
 		narrow := make([]uint16, len(codes))
 		for i, x := range codes {
@@ -146,19 +145,40 @@ func isNumber(v any) bool {
 	return ok
 }
 
+// columnEntry is a value with what its order needs.
+type columnEntry struct {
+	place  int
+	raw    []byte
+	value  any
+	number bool
+	near   float64 // a number's nearest float64: in the order of the numbers, but for equal ones
+}
+
+func newColumnEntry(place int, raw []byte) columnEntry {
+	e := columnEntry{place: place, raw: raw}
+	if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
+		e.value, _ = domain.DecodeValue(raw)
+		e.number = isNumber(e.value)
+		e.near, _ = strconv.ParseFloat(string(raw), 64) // out of range: an infinity, which is as good
+	}
+	return e
+}
+
 // compareEntries orders a column's values: numbers first, ascending.
-func compareEntries(x, y any, xRaw, yRaw []byte) int {
-	xNumber, yNumber := isNumber(x), isNumber(y)
+func compareEntries(x, y columnEntry) int {
 	switch {
-	case xNumber && yNumber:
-		c, _ := domain.CompareValues(x, y)
-		return cmp.Or(c, bytes.Compare(xRaw, yRaw))
-	case xNumber:
+	case x.number && y.number:
+		if x.near != y.near {
+			return cmp.Compare(x.near, y.near)
+		}
+		c, _ := domain.CompareValues(x.value, y.value)
+		return cmp.Or(c, bytes.Compare(x.raw, y.raw))
+	case x.number:
 		return -1
-	case yNumber:
+	case y.number:
 		return 1
 	}
-	return bytes.Compare(xRaw, yRaw)
+	return bytes.Compare(x.raw, y.raw)
 }
 
 // splitObject calls yield with the members of an object as EncodeValue writes
