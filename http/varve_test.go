@@ -51,11 +51,36 @@ func open(t *testing.T) *scenario.Stack {
 
 // TestFirstSteps is what someone does first, as the documents tell it.
 func TestFirstSteps(t *testing.T) {
+	in := func(s scenario.Step) scenario.Step {
+		s.Namespace = "films"
+		return s
+	}
 	open(t).Play(t,
 		scenario.Step{Do: "POST /v1/namespaces", Body: `{"namespace_name":"films"}`, Events: []string{"namespace.created", "namespace.configured"}},
-		scenario.Step{Do: "POST /v1/buckets", Namespace: "films", Body: `{"bucket_name":"reviews","bucket_schema":{"properties":{"content":{"type":"text"},"year":{"type":"integer"}}}}`,
-			Events: []string{"bucket.saved"}, Save: map[string]string{"bucket": "bucket_id"}},
-		scenario.Step{Do: "POST /v1/collections", Namespace: "films", Body: `{"collection_name":"texts","source":{"type":"bucket","bucket_ids":["${bucket}"]},"feature_extractor":{"feature_extractor_name":"text_extractor","version":"v1","input_mappings":{"text":"content"}}}`,
-			Events: []string{"collection.saved"}, Save: map[string]string{"collection": "collection_id"}},
+		in(scenario.Step{Do: "POST /v1/buckets", Body: `{"bucket_name":"reviews","bucket_schema":{"properties":{"content":{"type":"text"},"year":{"type":"integer"}}}}`,
+			Events: []string{"bucket.saved"}, Save: map[string]string{"bucket": "bucket_id"}}),
+		in(scenario.Step{Do: "POST /v1/collections", Body: `{"collection_name":"texts","source":{"type":"bucket","bucket_ids":["${bucket}"]},"feature_extractor":{"feature_extractor_name":"text_extractor","version":"v1","input_mappings":{"text":"content"},"field_passthrough":[{"source_path":"year"}]}}`,
+			Events: []string{"collection.saved"}, Save: map[string]string{"collection": "collection_id"}}),
+		in(scenario.Step{Name: "first object", Do: "POST /v1/buckets/reviews/objects", Body: `{"year":1982,"blobs":[{"property":"content","type":"text","data":"a slow film about rain and robots"}]}`,
+			AnyEvents: true, Save: map[string]string{"rain": "object_id"}, Check: map[string]any{"year": 1982, "bucket_id": "${bucket}"}}),
+		in(scenario.Step{Name: "second object", Do: "POST /v1/buckets/reviews/objects", Body: `{"year":1999,"blobs":[{"property":"content","type":"text","data":"people bend spoons in a green computer"}]}`,
+			AnyEvents: true, Save: map[string]string{"spoons": "object_id"}}),
+		in(scenario.Step{Do: "GET /v1/buckets/reviews/objects/${rain}", Check: map[string]any{"object_id": "${rain}"}}),
+		in(scenario.Step{Do: "POST /v1/buckets/reviews/objects/list", Check: map[string]any{"results.#": 2}}),
+		in(scenario.Step{Do: "POST /v1/buckets/reviews/batches", Body: `{"object_ids":["${rain}","${spoons}"]}`, AnyEvents: true, Save: map[string]string{"batch": "batch_id"}}),
+		in(scenario.Step{Do: "POST /v1/buckets/reviews/batches/${batch}/submit", AnyEvents: true}),
+		in(scenario.Step{Do: "GET /v1/buckets/reviews/batches/${batch}", Until: true, Check: map[string]any{"status": "COMPLETED"}}),
+		in(scenario.Step{Do: "POST /v1/collections/texts/documents/list", Body: `{"sort":{"field":"year","direction":"asc"}}`, Check: map[string]any{"results.#": 2, "results.0.year": 1982}, Save: map[string]string{"document": "results.0.document_id"}}),
+		in(scenario.Step{Do: "GET /v1/documents/${document}", Check: map[string]any{"document_id": "${document}", "year": 1982}}),
+		in(scenario.Step{Do: "GET /v1/documents/${document}/lineage"}),
+		in(scenario.Step{Do: "GET /v1/objects/${rain}/derived"}),
+		in(scenario.Step{Do: "POST /v1/retrievers", Body: `{"retriever_name":"find","collection_identifiers":["texts"],"input_schema":{"query":{"type":"string"}},"stages":[{"stage_name":"search","stage_type":"filter","config":{"stage_id":"feature_search","parameters":{"searches":[{"feature_uri":"mixpeek://text_extractor@v1/embedding","query":"{{INPUT.query}}","top_k":5}],"final_top_k":5}}}]}`,
+			Events: []string{"retriever.saved"}, Save: map[string]string{"retriever": "retriever_id"}}),
+		in(scenario.Step{Do: "POST /v1/retrievers/find/execute", Body: `{"inputs":{"query":"bending cutlery inside computers"}}`, Check: map[string]any{"documents.#": 2, "documents.0.year": 1999, "results.0.year": 1999, "status": "completed"}, Save: map[string]string{"execution": "execution_id"}}),
+		in(scenario.Step{Do: "GET /v1/retrievers/find/executions/${execution}", Check: map[string]any{"execution_id": "${execution}"}}),
+		in(scenario.Step{Do: "GET /v1/namespaces/films/stats", Check: map[string]any{"document_count": 2, "object_count": 2, "bucket_count": 1, "collection_count": 1}}),
+		in(scenario.Step{Name: "another organization sees none of it", As: "other", Do: "GET /v1/documents/${document}", Status: 404}),
+		in(scenario.Step{Do: "DELETE /v1/buckets/reviews/objects/${rain}", AnyEvents: true}),
+		in(scenario.Step{Do: "GET /v1/buckets/reviews/objects/${rain}", Status: 404}),
 	)
 }
