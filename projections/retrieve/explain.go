@@ -64,7 +64,7 @@ func (e *Engine) Explain(ctx context.Context, req Request) (*Plan, error) {
 	r := &run{engine: e, at: req.At, eff: eff, sets: nil}
 	if a, err := e.ask(eff, req.Inputs, req.Filters, nil, 0); err == nil {
 		r.env, r.filter = a.env, a.filter
-	} else if len(req.Inputs) > 2 || len(req.Filters) > 0 {
+	} else if v, bad := decodeTree(req.Inputs); bad != nil || len(req.Filters) > 0 || !isEmptyObject(v) {
 		return nil, err
 	}
 	if r.view, err = e.Index.View(ctx, req.At.Log, req.At.Position); err != nil {
@@ -82,6 +82,11 @@ func (e *Engine) Explain(ctx context.Context, req Request) (*Plan, error) {
 	p := r.estimate(candidates)
 	p.RetrieverID, p.RetrieverName = req.Retriever.RetrieverID, req.Retriever.Name
 	return p, nil
+}
+
+func isEmptyObject(v any) bool {
+	m, ok := v.(map[string]any)
+	return v == nil || ok && len(m) == 0
 }
 
 // plan is the plan of a run that is over; estimates are made as before it.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"varve/domain"
@@ -156,7 +158,8 @@ func (r *run) load(ctx context.Context, s *step, items []*item) error {
 	return nil
 }
 
-// keep drops the documents that do not match. A condition whose value comes from
+// keep drops the documents that do not match; the field score is the document's
+// score at this place. A condition whose value comes from
 // the document does not match where the document has none.
 func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) error {
 	if f == nil || len(r.items) == 0 {
@@ -165,7 +168,7 @@ func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) 
 	if err := r.load(ctx, s, r.items); err != nil {
 		return err
 	}
-	perDocument := readsDocument(f)
+	perDocument, scored := readsDocument(f), slices.Contains(f.Fields(), "score")
 	kept := r.items[:0:0]
 	for _, it := range r.items {
 		g := f
@@ -178,7 +181,12 @@ func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) 
 				continue
 			}
 		}
-		if ok, why := g.MatchExplain(it.doc); !ok {
+		doc := it.doc
+		if scored {
+			doc = maps.Clone(doc)
+			doc["score"] = it.score
+		}
+		if ok, why := g.MatchExplain(doc); !ok {
 			s.drop(it, ReasonFiltered, why.String())
 			continue
 		}

@@ -61,7 +61,7 @@ type Dropped struct {
 const traceMagic = "VTR1"
 
 // maxTraceBytes bounds a decoded body.
-const maxTraceBytes = 256 << 20
+const maxTraceBytes = 64 << 20
 
 var zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(128<<10), zstd.WithEncoderCRC(true))
