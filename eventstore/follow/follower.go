@@ -152,7 +152,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
 	pages := make(chan page, 1)
 	var reader sync.WaitGroup
-	reader.Go(func() { f.read(reading, s.at.Feed, pages) })
+	reader.Go(func() { f.read(reading, state.Checkpoint.Feed, pages) })
 	defer reader.Wait()
 	defer stop()
 	for {
