@@ -266,6 +266,7 @@ const (
 )
 
 // page reads rows until limit or the size of a page; hint is how many to expect.
+// The query has no LIMIT: SQLite would plan anew for every other value.
 func (e *Engine) page(c *conn, limit, hint int, where string, args ...driver.Value) (rows []eventstore.Row, more bool, err error) {
 	rows = make([]eventstore.Row, 0, min(limit, hint))
 	bytes := 0
@@ -276,9 +277,10 @@ func (e *Engine) page(c *conn, limit, hint int, where string, args ...driver.Val
 			return false, err
 		}
 		bytes += len(r.Data) + len(r.Packed)
-		return bytes <= pageBytes, nil
-	}, append(args, int64(limit))...)
-	return rows, len(rows) == limit || bytes > pageBytes, err
+		more = len(rows) == limit || bytes > pageBytes
+		return !more, nil
+	}, args...)
+	return rows, more, err
 }
 
 func (e *Engine) scan(c *conn, row []driver.Value, r *eventstore.Row) (err error) {
@@ -309,7 +311,7 @@ func (e *Engine) scan(c *conn, row []driver.Value, r *eventstore.Row) (err error
 // Record gives the record at a position.
 func (e *Engine) Record(ctx context.Context, key int64, position uint64) (r eventstore.Row, ok bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		rows, _, err := e.page(c, 1, 1, rowSelect+"e.log = ? AND e.position = ? LIMIT ?", key, int64(position))
+		rows, _, err := e.page(c, 1, 1, rowSelect+"e.log = ? AND e.position = ?", key, int64(position))
 		if err == nil && len(rows) == 1 {
 			r, ok = rows[0], true
 		}
@@ -325,7 +327,7 @@ func (e *Engine) ReadLog(ctx context.Context, pieces []eventstore.Piece, after u
 			if p.UpTo <= after {
 				continue
 			}
-			part, full, err := e.page(c, limit-len(rows), limit, ownSelect+"e.log = ? AND e.position > ? AND e.position <= ? ORDER BY e.position LIMIT ?",
+			part, full, err := e.page(c, limit-len(rows), limit, ownSelect+"e.log = ? AND e.position > ? AND e.position <= ? ORDER BY e.position",
 				p.Key, signed(after), signed(p.UpTo))
 			if err != nil {
 				return err
@@ -362,7 +364,7 @@ func (e *Engine) ReadStream(ctx context.Context, pieces []eventstore.Piece, name
 			if keys[i] == 0 {
 				continue
 			}
-			part, full, err := e.page(c, limit-len(rows), 16, ownSelect+"e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?", keys[i], signed(after))
+			part, full, err := e.page(c, limit-len(rows), 16, ownSelect+"e.stream = ? AND e.version > ? ORDER BY e.version", keys[i], signed(after))
 			if err != nil {
 				return err
 			}
@@ -382,7 +384,7 @@ func (e *Engine) ReadStream(ctx context.Context, pieces []eventstore.Piece, name
 // ReadFeed reads a shard's records.
 func (e *Engine) ReadFeed(ctx context.Context, shard int, after uint64, limit int) (rows []eventstore.Row, more bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		rows, more, err = e.page(c, limit, limit, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key LIMIT ?",
+		rows, more, err = e.page(c, limit, limit, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key",
 			eventKey(shard, min(after, 1<<shardBits-1)), eventKey(shard+1, 0))
 		if err != nil || len(rows) > 0 && rows[0].Feed == after+1 {
 			return err

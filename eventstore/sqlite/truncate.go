@@ -88,7 +88,7 @@ func (e *Engine) Changes(ctx context.Context, shard int, since eventstore.Head, 
 			return err
 		}
 		for after := since.Feed; ; {
-			rows, more, err := e.page(c, limit, 64, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key LIMIT ?", eventKey(shard, after), eventKey(shard+1, 0))
+			rows, more, err := e.page(c, limit, 64, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key", eventKey(shard, after), eventKey(shard+1, 0))
 			if err != nil {
 				return err
 			}
