@@ -163,6 +163,8 @@ func compile(config domain.Config, r domain.Retriever, gone func(id string)) (*e
 	c := &checking{config: config, eff: &effective{Stages: r.Stages, InputSchema: r.InputSchema, Code: CodeVersions()}}
 	schema, err := domain.ParseInputSchema("input_schema", r.InputSchema)
 	c.adopt("input_schema", err)
+	_, err = parseBudget(r.BudgetLimits)
+	c.adopt("budget_limits", err)
 	for i, identifier := range r.CollectionIDs {
 		k, ok := config.Collection(identifier)
 		if !ok {

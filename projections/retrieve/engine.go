@@ -121,7 +121,14 @@ func (e *Engine) Execute(ctx context.Context, req Request) (*Execution, error) {
 	if req.At.Position, err = ask.page.pin(req.At.Position, ask.digest); err != nil {
 		return nil, err
 	}
-	out, runErr := e.execute(ctx, req.At, eff, ask, gone)
+	budget, err := parseBudget(req.Retriever.BudgetLimits)
+	if err != nil {
+		return nil, err
+	}
+	limited, done := budget.spend(ctx)
+	defer done()
+	out, runErr := e.execute(limited, req.At, eff, ask, gone)
+	runErr = budget.overspent(limited, runErr)
 	x := &Execution{TraceID: req.TraceID, RetrieverID: req.Retriever.RetrieverID, Position: req.At.Position}
 	if e.NewID != nil {
 		x.ID = e.NewID(domain.ExecutionPrefix)

@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"varve/domain"
+	"varve/projections"
 )
 
 const (
@@ -66,6 +69,11 @@ func TestExecute(t *testing.T) {
 		{name: "min_score", stages: []string{searchOf(`{"feature_uri":"bm25","query":"supersonic flow","min_score":1}`)}, want: []string{"d1", "d5"}},
 		{name: "a search among what was found", stages: []string{stageOf("attribute_filter", `{"field":"document_id","operator":"in","value":["d2","d6"]}`), stageOf("limit", `{"limit":2}`), searchWords}, inputs: `{"query":"flow"}`, want: []string{"d2"}},
 		{name: "a filter on the score", stages: []string{`{"config":{"stage_id":"feature_search","post_filters":{"field":"score","operator":"gt","value":1.5},"parameters":{"searches":[{"feature_uri":"bm25","query":"supersonic flow"}]}}}`}, want: []string{"d1", "d5"}},
+		{name: "what Varve knows, before a search", stages: []string{stageOf("attribute_filter", `{"conditions":{"AND":[{"field":"_internal.lineage.root_object_id","value":"obj_d2"},{"field":"_internal.metadata.year","value":1960}]}}`), searchWords}, inputs: `{"query":"flow"}`, want: []string{"d2"}},
+		{name: "by its other name", stages: []string{stageOf("attribute_filter", `{"field":"root_object_id","value":"obj_d2"}`), searchWords}, inputs: `{"query":"flow"}`, want: []string{"d2"}},
+		{name: "what Varve knows, after a search", stages: []string{searchWords, stageOf("attribute_filter", `{"field":"_internal.lineage.root_object_id","value":"obj_d2"}`)}, inputs: `{"query":"flow"}`, want: []string{"d2"}},
+		{name: "by its other name, after a search", stages: []string{searchWords, stageOf("attribute_filter", `{"field":"root_object_id","value":"obj_d2"}`)}, inputs: `{"query":"flow"}`, want: []string{"d2"}},
+		{name: "when it was made, after a search", stages: []string{searchWords, stageOf("attribute_filter", `{"field":"_internal.created_at","operator":"lt","value":"2021-01-01T00:00:00Z"}`)}, inputs: `{"query":"flow"}`, want: []string{"d1", "d2", "d5"}},
 		{name: "the best of each group", stages: []string{stageOf("feature_search", `{"searches":[{"feature_uri":"bm25","query":"supersonic flow"}],"group_by":{"field":"collection_id"}}`)}, want: []string{"d1", "d5"}},
 		{name: "groups one after the other", stages: []string{stageOf("feature_search", `{"searches":[{"feature_uri":"bm25","query":"supersonic flow"}],"group_by":{"field":"collection_id","max_per_group":5}}`)}, want: []string{"d1", "d2", "d5"}},
 		{name: "a failing stage that may be skipped", stages: []string{searchWords, `{"on_error":"skip","config":{"stage_id":"limit","parameters":{"limit":"{{INPUT.query}}"}}}`}, inputs: `{"query":"flow"}`, want: []string{"d1", "d2", "d5"}},
@@ -245,6 +253,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{name: "inputs", inputs: `[]`, want: "inputs: must be an object"},
 		{name: "empty query", inputs: `{"query":" "}`, want: "stages[0].config.parameters.searches[0].query: the query is empty"},
 		{name: "empty filters", inputs: `{"query":"x"}`, filters: `{}`, want: "filters: the filter is empty"},
+		{name: "a field that no index has", inputs: `{"query":"x"}`, filters: `{"_internal.created_at":"2020-01-01T00:00:00Z"}`, want: "documents cannot be selected by _internal.created_at before a search"},
 		{name: "limit", inputs: `{"query":"x"}`, limit: 501, want: "limit: 501 is out of range; allowed are 1 to 500"},
 		{name: "method", inputs: `{"query":"x"}`, pagination: `{"method":"magic"}`, want: "pagination.method"},
 		{name: "page size", inputs: `{"query":"x"}`, pagination: `{"method":"offset","page_size":501}`, want: "pagination.page_size: 501 is out of range; allowed are 1 to 500"},
@@ -322,4 +331,34 @@ func TestDeletedCollectionsDegrade(t *testing.T) {
 	if _, err := w.engine.Execute(context.Background(), w.request(r, `{"query":"flow"}`)); domain.CodeOf(err) != domain.CodeNotFound {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := library(t)
+		documents := w.engine.Documents
+		w.engine.Documents = func(ctx context.Context, at projections.At, ids []string) (map[string]map[string]any, error) {
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(time.Second):
+			}
+			return documents(ctx, at, ids)
+		}
+		r := retriever(t, nil, searchWords, stageOf("sort_attribute", `{"field":"metadata.year"}`))
+		r.BudgetLimits = json.RawMessage(`{"max_credits":1,"max_time_ms":500}`)
+		_, err := w.engine.Execute(context.Background(), w.request(r, `{"query":"flow"}`))
+		var e *domain.Error
+		if !asError(err, &e) || e.Reason != "budget_exceeded" || w.records[0].header.Status != "failed" {
+			t.Fatalf("got %v", err)
+		}
+		r.BudgetLimits = json.RawMessage(`{"max_time_ms":5000}`)
+		if x := w.run(r, `{"query":"flow"}`); len(x.Documents) != 3 {
+			t.Errorf("%v", ids(x))
+		}
+		r.BudgetLimits = json.RawMessage(`{"max_time_ms":0}`)
+		if err := Check(w.config, r); domain.CodeOf(err) != domain.CodeInvalid || !strings.Contains(err.Error(), "budget_limits.max_time_ms") {
+			t.Errorf("got %v", err)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"varve/domain"
+	"varve/projections/vector"
 )
 
 // Plan says what an execution would do, or did. Its JSON is the reference's
@@ -61,7 +62,7 @@ func (e *Engine) Explain(ctx context.Context, req Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{engine: e, at: req.At, eff: eff, sets: nil}
+	r := &run{engine: e, at: req.At, eff: eff, sets: map[string]vector.Set{}}
 	if a, err := e.ask(eff, req.Inputs, req.Filters, nil, 0); err == nil {
 		r.env, r.filter = a.env, a.filter
 	} else if v, bad := decodeTree(req.Inputs); bad != nil || len(req.Filters) > 0 || !isEmptyObject(v) {
@@ -73,7 +74,7 @@ func (e *Engine) Explain(ctx context.Context, req Request) (*Plan, error) {
 	defer r.view.Close()
 	candidates := 0
 	if len(eff.Collections) > 0 {
-		set, err := r.view.Allow(ctx, eff.Collections, r.filter)
+		set, err := r.allow(ctx, eff.Collections, r.filter)
 		if err != nil {
 			return nil, fmt.Errorf("count documents: %w", err)
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"varve/domain"
@@ -102,7 +100,11 @@ func (r *run) allow(ctx context.Context, collections []string, filter *domain.Fi
 	if len(collections) == 0 {
 		return emptySet{}, nil // to a view, none means all
 	}
-	set, err := r.view.Allow(ctx, collections, filter)
+	selecting, err := forIndex(filter)
+	if err != nil {
+		return nil, err
+	}
+	set, err := r.view.Allow(ctx, collections, selecting)
 	if err != nil {
 		return nil, fmt.Errorf("select documents: %w", err)
 	}
@@ -168,7 +170,7 @@ func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) 
 	if err := r.load(ctx, s, r.items); err != nil {
 		return err
 	}
-	perDocument, scored := readsDocument(f), slices.Contains(f.Fields(), "score")
+	perDocument := readsDocument(f)
 	kept := r.items[:0:0]
 	for _, it := range r.items {
 		g := f
@@ -181,12 +183,7 @@ func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) 
 				continue
 			}
 		}
-		doc := it.doc
-		if scored {
-			doc = maps.Clone(doc)
-			doc["score"] = it.score
-		}
-		if ok, why := g.MatchExplain(doc); !ok {
+		if ok, why := g.MatchExplain(forFilter(g, it)); !ok {
 			s.drop(it, ReasonFiltered, why.String())
 			continue
 		}

@@ -115,7 +115,7 @@ func (w *world) record(_ context.Context, _ eventstore.LogID, header *domain.Exe
 // put writes a document with the features of its text, if it has one.
 func (w *world) put(id, collection, payload string, extra ...domain.Feature) {
 	w.tb.Helper()
-	d := domain.Document{DocumentID: id, CollectionID: collection, Payload: map[string]json.RawMessage{}}
+	d := domain.Document{DocumentID: id, CollectionID: collection, Payload: map[string]json.RawMessage{}, Lineage: domain.Lineage{SourceType: "bucket", RootObjectID: "obj_" + id}}
 	if err := json.Unmarshal([]byte(payload), &d.Payload); err != nil {
 		w.tb.Fatal(err)
 	}
@@ -136,7 +136,17 @@ func (w *world) put(id, collection, payload string, extra ...domain.Feature) {
 	for _, f := range features {
 		attachments = append(attachments, eventstore.Attachment{Name: f.URI, Bytes: f.Encode()})
 	}
-	w.append(id, &domain.DocumentWritten{Document: d}, attachments, vector.Fields(d))
+	w.append(id, &domain.DocumentWritten{Document: d}, attachments, shown(d))
+}
+
+// shown is a document as the API shows it: what Varve knows is under _internal.
+func shown(d domain.Document) map[string]any {
+	doc := vector.Fields(d)
+	lineage := map[string]any{"source_type": d.Lineage.SourceType, "root_object_id": d.Lineage.RootObjectID}
+	delete(doc, "source_type")
+	delete(doc, "root_object_id")
+	doc["_internal"] = map[string]any{"document_id": d.DocumentID, "lineage": lineage, "metadata": doc["metadata"], "created_at": "2020-01-01T00:00:00Z"}
+	return doc
 }
 
 func (w *world) remove(id, collection string) {
