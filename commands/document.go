@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -76,7 +77,7 @@ type DocumentChange struct {
 // changed are reported by index and change nothing.
 func (h *Handler) ChangeDocuments(ctx context.Context, in In, collection string, changes []DocumentChange) ([]error, error) {
 	errs := make([]error, len(changes))
-	_, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
+	records, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
 		var batches []eventstore.Batch
 		for i, c := range changes {
 			var b eventstore.Batch
@@ -95,16 +96,43 @@ func (h *Handler) ChangeDocuments(ctx context.Context, in In, collection string,
 	if err == errNothing {
 		err = nil
 	}
+	for i, c := range changes {
+		errs[i] = untouched(records, c.DocumentID, errs[i])
+	}
 	return errs, err
+}
+
+// untouched reports a document that a repeated command did not change when it
+// was carried out, which is why it names no error of its own.
+func untouched(records []eventstore.Record, id string, err error) error {
+	stream := domain.DocumentStream(id)
+	if err != nil || slices.ContainsFunc(records, func(r eventstore.Record) bool { return r.Stream == stream }) {
+		return err
+	}
+	return domain.NotFound("document", id)
+}
+
+// DocumentsDone says how many documents an earlier command under the same
+// idempotency key changed or deleted; false where there was none.
+func (h *Handler) DocumentsDone(ctx context.Context, in In) (int, bool, error) {
+	idem := in.idempotency()
+	if idem == nil {
+		return 0, false, nil
+	}
+	done, ok, err := h.Store.Replay(ctx, in.Shard, *idem)
+	return len(done.Records), ok, translate(err)
 }
 
 // DeleteDocuments ends documents in one append; those that do not exist are reported by index.
 func (h *Handler) DeleteDocuments(ctx context.Context, in In, collection string, ids []string, reason string) ([]error, error) {
 	errs := make([]error, len(ids))
-	_, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
+	records, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
 		var batches []eventstore.Batch
 		for i, id := range ids {
 			_, before, _, err := h.document(ctx, in, collection, id)
+			if err == nil {
+				err = matchVersion(in, before.Version)
+			}
 			if errs[i] = err; err != nil {
 				if domain.CodeOf(err) == domain.CodeInternal {
 					return nil, err
@@ -124,6 +152,9 @@ func (h *Handler) DeleteDocuments(ctx context.Context, in In, collection string,
 	})
 	if err == errNothing {
 		err = nil
+	}
+	for i, id := range ids {
+		errs[i] = untouched(records, id, errs[i])
 	}
 	return errs, err
 }

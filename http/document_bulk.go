@@ -137,17 +137,21 @@ func (s *Server) updateMatching(ctx context.Context, c *Call, filters, update js
 	if err != nil {
 		return 0, err
 	}
+	updated, part, whole, err := s.doneBefore(ctx, c)
+	if err != nil || whole {
+		return updated, err
+	}
 	ids, err := s.matching(ctx, c, k.CollectionID, filter)
 	if err != nil {
 		return 0, err
 	}
-	updated := 0
-	for part, chunk := range chunks(ids) {
+	for _, chunk := range chunks(ids) {
 		changes := make([]commands.DocumentChange, len(chunk))
 		for i, id := range chunk {
 			changes[i] = commands.DocumentChange{DocumentID: id, Change: change}
 		}
 		errs, err := s.Commands.ChangeDocuments(ctx, partOf(c, part), k.CollectionID, changes)
+		part++
 		if err != nil {
 			return updated, err
 		}
@@ -172,6 +176,22 @@ func partOf(c *Call, part int) commands.In {
 		in.Operation += fmt.Sprintf(" %d", part)
 	}
 	return in
+}
+
+// doneBefore counts what the appends of an earlier request under the same
+// idempotency key changed. whole says that there is no more to do; else what
+// comes next is the given part.
+func (s *Server) doneBefore(ctx context.Context, c *Call) (changed, part int, whole bool, err error) {
+	for {
+		n, ok, err := s.Commands.DocumentsDone(ctx, partOf(c, part))
+		if err != nil || !ok {
+			return changed, part, false, err
+		}
+		changed, part = changed+n, part+1
+		if n < bulkAppends {
+			return changed, part, true, nil
+		}
+	}
 }
 
 // matching lists the documents of a collection that a filter matches, at most maxInline.
@@ -222,6 +242,7 @@ func (s *Server) deleteDocuments(ctx context.Context, r *Request[deleteDocuments
 		return nil, err
 	}
 	ids := r.Body.DocumentIDs
+	deleted, part := 0, 0
 	if !byID {
 		filter, err := domain.ParseLiteralFilter("filters", r.Body.Filters)
 		if err == nil && filter == nil {
@@ -230,7 +251,11 @@ func (s *Server) deleteDocuments(ctx context.Context, r *Request[deleteDocuments
 		if err != nil {
 			return nil, err
 		}
-		if ids, err = s.matching(ctx, r.Call, k.CollectionID, filter); err != nil {
+		var whole bool
+		if deleted, part, whole, err = s.doneBefore(ctx, r.Call); err == nil && !whole {
+			ids, err = s.matching(ctx, r.Call, k.CollectionID, filter)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -241,15 +266,18 @@ func (s *Server) deleteDocuments(ctx context.Context, r *Request[deleteDocuments
 	unique := slices.Clone(ids)
 	slices.Sort(unique)
 	unique = slices.Compact(unique)
-	failed, deleted := map[string]error{}, 0
-	for part, chunk := range chunks(unique) {
+	failed, lost := map[string]error{}, 0
+	for _, chunk := range chunks(unique) {
 		errs, err := s.Commands.DeleteDocuments(ctx, partOf(r.Call, part), k.CollectionID, chunk, reason)
+		part++
 		if err != nil {
 			return nil, err
 		}
 		for i, id := range chunk {
 			if failed[id] = errs[i]; errs[i] == nil {
 				deleted++
+			} else {
+				lost++
 			}
 		}
 	}
@@ -259,6 +287,6 @@ func (s *Server) deleteDocuments(ctx context.Context, r *Request[deleteDocuments
 			results = append(results, outcome(id, failed[id]))
 		}
 	}
-	return map[string]any{"task_id": nil, "status": domain.StatusCompleted, "deleted_count": deleted, "failed_count": len(unique) - deleted, "results": results,
-		"limits": map[string]any{"max_rows_inline": maxInline, "matched": len(unique)}, "message": fmt.Sprintf("%d documents deleted", deleted)}, nil
+	return map[string]any{"task_id": nil, "status": domain.StatusCompleted, "deleted_count": deleted, "failed_count": lost, "results": results,
+		"limits": map[string]any{"max_rows_inline": maxInline, "matched": deleted + lost}, "message": fmt.Sprintf("%d documents deleted", deleted)}, nil
 }

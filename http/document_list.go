@@ -95,6 +95,9 @@ func (s *Server) listingOf(ctx context.Context, r *Request[documentListBody], at
 			unknown = append(unknown, name)
 		}
 	}
+	if len(named) == 0 && len(r.Key.Scopes) == 0 {
+		return s.listing(ctx, r, at, nil) // of all collections, also of those that are made while a client pages
+	}
 	if len(named) == 0 {
 		for id := range cfg.Collections {
 			if r.coversCollection(id) {
@@ -158,6 +161,7 @@ func (s *Server) listing(ctx context.Context, r *Request[documentListBody], at p
 	if err != nil {
 		return nil, err
 	}
+	r.writer.Header().Set("Varve-Position", utoa(page.At.Position))
 	answer := &documentList{Results: make([]map[string]any, 0, len(page.Items))}
 	for _, row := range page.Items {
 		if !r.Body.Partition.has(row.DocumentID) {

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"varve/commands"
 	"varve/domain"
 	. "varve/http/scenario"
 	"varve/projections"
@@ -120,6 +121,7 @@ func TestDocumentListScenario(t *testing.T) {
 
 func TestDocumentBulkScenario(t *testing.T) {
 	const path = "/v1/collections/notes/documents"
+	once := map[string]string{"Idempotency-Key": "k1"}
 	three := []string{"document.written", "document.written", "document.written"}
 	steps := []Step{}
 	for _, id := range []string{"d1", "d2", "d3"} {
@@ -141,10 +143,43 @@ func TestDocumentBulkScenario(t *testing.T) {
 		Step{Name: "delete by filter", Do: "DELETE " + path + "/batch", Namespace: "films", Events: []string{"document.deleted"}, Body: `{"filters":{"n":8},"reason":"old"}`, Check: map[string]any{"deleted_count": 1}},
 		Step{Name: "delete by ids", Do: "DELETE " + path + "/batch", Namespace: "films", Events: []string{"document.deleted", "document.deleted"}, Body: `{"document_ids":["d1","d3","zz","d1"]}`,
 			Check: map[string]any{"deleted_count": 2, "failed_count": 1, "results.#": 4, "results.2.success": false}},
+		Step{Name: "written anew", Do: "POST " + path, Namespace: "films", Events: documentWritten, Body: `{"document_id":"d1","n":1}`},
+		Step{Name: "once", Do: "PATCH " + path + "/bulk", Namespace: "films", Events: three[:1], Header: once, Body: `{"filters":{"n":1},"update_data":{"n":2}}`, Check: map[string]any{"updated_count": 1}},
+		Step{Name: "not twice", Do: "PATCH " + path + "/bulk", Namespace: "films", Header: once, Body: `{"filters":{"n":1},"update_data":{"n":2}}`, Check: map[string]any{"updated_count": 1}},
+		Step{Name: "another request under the key", Do: "PATCH " + path + "/bulk", Namespace: "films", Header: once, Body: `{"filters":{"n":2},"update_data":{"n":2}}`, Status: 409, Check: map[string]any{"error.code": "idempotency_key_reused"}},
+		Step{Name: "deleted once", Do: "DELETE " + path + "/batch", Namespace: "films", Events: []string{"document.deleted"}, Header: once, Body: `{"document_ids":["zz","d1"]}`, Check: map[string]any{"deleted_count": 1, "failed_count": 1, "results.0.success": false}},
+		Step{Name: "the same answer again", Do: "DELETE " + path + "/batch", Namespace: "films", Header: once, Body: `{"document_ids":["zz","d1"]}`, Check: map[string]any{"deleted_count": 1, "failed_count": 1, "results.0.success": false}},
 		Step{Name: "reader deletes nothing", Do: "DELETE " + path + "/batch", As: "reader", Namespace: "films", Body: `{"document_ids":["d1"]}`, Status: 403},
 		Step{Name: "none left", Do: "GET " + path + "/count", Namespace: "films", Check: map[string]any{"count": 0}},
 	)
 	notes(t).Play(t, steps...)
+}
+
+// TestDocumentScopes: a key for one collection sees that one, also where a path names none.
+func TestDocumentScopes(t *testing.T) {
+	st := notes(t)
+	st.key(t, "one", func(c *commands.CreateKey) {
+		c.Scopes = []domain.ResourceScope{{ResourceType: "collection", ResourceID: st.Vars["again"]}}
+	})
+	st.key(t, "films", func(c *commands.CreateKey) {
+		c.Scopes = []domain.ResourceScope{{ResourceType: "namespace", ResourceID: st.Vars["ns"]}}
+	})
+	st.Play(t,
+		Step{Do: "POST /v1/collections/notes/documents", Namespace: "films", Events: documentWritten, Body: `{"document_id":"hidden","root_object_id":"obj_1"}`},
+		Step{Do: "POST /v1/collections/again/documents", As: "one", Namespace: "films", Events: documentWritten, Body: `{"document_id":"open","root_object_id":"obj_1","source_document_id":"hidden"}`},
+		Step{Do: "POST /v1/documents/list", As: "one", Namespace: "films", Check: map[string]any{"results.#": 1, "results.0.document_id": "open"}},
+		Step{Do: "POST /v1/documents/list", As: "one", Namespace: "films", Body: `{"collection_ids":["notes"]}`, Check: map[string]any{"results.#": 0, "unknown_collection_ids.#": 1}},
+		Step{Do: "POST /v1/documents/list", As: "films", Namespace: "films", Check: map[string]any{"results.#": 2}},
+		Step{Do: "POST /v1/documents/batch-get", As: "one", Namespace: "films", Body: `{"document_ids":["hidden","open"]}`, Check: map[string]any{"documents.#": 1, "not_found": []string{"hidden"}}},
+		Step{Do: "GET /v1/documents/hidden", As: "one", Namespace: "films", Status: 404},
+		Step{Do: "PATCH /v1/documents/hidden", As: "one", Namespace: "films", Body: `{"a":1}`, Status: 404},
+		Step{Do: "GET /v1/collections/notes/documents/hidden", As: "one", Namespace: "films", Status: 403},
+		Step{Do: "GET /v1/documents/open?expand=parent", As: "one", Namespace: "films", Check: map[string]any{"_expanded.parent": Absent}},
+		Step{Do: "GET /v1/collections/again/documents/open/ancestors", As: "one", Namespace: "films", Check: map[string]any{"#": 0}},
+		Step{Do: "GET /v1/documents/open/lineage", As: "one", Namespace: "films", Check: map[string]any{"tree.total_documents": 1}},
+		Step{Do: "GET /v1/objects/obj_1/documents", As: "one", Namespace: "films", Check: map[string]any{"total_documents": 1}},
+		Step{Do: "GET /v1/objects/obj_1/documents", As: "films", Namespace: "films", Check: map[string]any{"total_documents": 2}},
+	)
 }
 
 // TestDocumentShapes holds the two projections of a document to each other:
