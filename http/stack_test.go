@@ -19,9 +19,9 @@ import (
 	"varve/projections"
 )
 
-var update = flag.Bool("update", false, "write docs/operations.md")
+var update = flag.Bool("update", false, "write docs/api-operations.md")
 
-// TestMain holds docs/operations.md to what the scenarios of a whole run called.
+// TestMain holds docs/api-operations.md to what the scenarios of a whole run called.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 func operationsDocument() int {
-	file := filepath.Join("..", "docs", "operations.md")
+	file := filepath.Join("..", "docs", "api-operations.md")
 	want := scenario.Operations(New(Deps{}).Served)
 	if *update {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
@@ -43,7 +43,7 @@ func operationsDocument() int {
 	}
 	got, err := os.ReadFile(file)
 	if err != nil || string(got) != want {
-		slog.Error("docs/operations.md is not what routes and scenarios say now: go test ./http -update writes it")
+		slog.Error("docs/api-operations.md is not what routes and scenarios say now: go test ./http -update writes it")
 		return 1
 	}
 	return 0

@@ -162,6 +162,18 @@ func (s *Stack) expand(text string) string {
 	})
 }
 
+// expandValue expands strings inside of lists and objects too.
+func (s *Stack) expandValue(v any) any {
+	if text, ok := v.(string); ok {
+		return s.expand(text)
+	}
+	raw, err := json.Marshal(v)
+	if err != nil || !bytes.Contains(raw, []byte("${")) {
+		return v
+	}
+	return json.RawMessage(s.expand(string(raw)))
+}
+
 func (s *Stack) heads(t *testing.T) []uint64 {
 	if s.Store == nil {
 		return nil
@@ -207,9 +219,7 @@ func (s *Stack) check(checks map[string]any, body []byte) []string {
 				problems = append(problems, fmt.Sprintf("%s is %s, want a match of %s", where, text(got), want))
 			}
 		default:
-			if w, ok := want.(string); ok {
-				want = s.expand(w)
-			}
+			want = s.expandValue(want)
 			if !there || !same(got, want) {
 				problems = append(problems, fmt.Sprintf("%s is %s, want %s", where, text(got), text(want)))
 			}
