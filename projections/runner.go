@@ -245,6 +245,7 @@ func (r *Runner) run(m *model) {
 				return
 			}
 			m.filled = true
+			m.filling.Store(nil)
 		}
 		var wg sync.WaitGroup
 		for _, f := range fs {
