@@ -25,10 +25,20 @@ var update = flag.Bool("update", false, "write docs/api-operations.md")
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	if run := flag.Lookup("test.run"); code == 0 && (run == nil || run.Value.String() == "") {
+	if code == 0 && whole() {
 		code = operationsDocument()
 	}
 	os.Exit(code)
+}
+
+// whole says whether every test was to run.
+func whole() bool {
+	for _, name := range []string{"test.run", "test.skip", "test.fuzz", "test.list"} {
+		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func operationsDocument() int {
