@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,14 +12,16 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"varve/domain"
 	"varve/eventstore/blob"
 )
 
-// BlobInput is one blob as a client writes it: Data is JSON; a string in it is
-// text, a URL, a data URI or base64, as the type says.
+// BlobInput is one blob as a client writes it. Data is JSON: a string is text,
+// a URL, a data URI or base64, as the type says; an object of a blob type says
+// which by its members (see described); any other JSON is kept as it is.
 type BlobInput struct {
 	Property string
 	Type     string
@@ -45,28 +48,103 @@ func (h *Handler) TakeBlob(ctx context.Context, in In, path string, b BlobInput)
 	if len(b.Data) == 0 {
 		return out, domain.Invalid(path+".data", "missing", "a blob needs data: text, JSON, base64, a data URI or a URL")
 	}
+	var d described
 	var text string
-	if json.Unmarshal(b.Data, &text) != nil { // not a string: any JSON
-		return h.keep(ctx, in, path, out, b, bytes.NewReader(b.Data), "application/json")
-	}
-	lower := strings.ToLower(text)
-	switch {
-	case strings.HasPrefix(lower, "http://"), strings.HasPrefix(lower, "https://"), strings.HasPrefix(lower, "data:"), strings.HasPrefix(lower, "file://"):
-		source, err := h.Fetch.Open(ctx, text)
-		if err == nil {
-			defer source.Close()
-			out.SourceURL = source.URL
-			out, err = h.keep(ctx, in, path, out, b, source, source.MimeType)
+	isString := json.Unmarshal(b.Data, &text) == nil
+	if !isString {
+		if !kind.IsBlob() || b.Data[0] != '{' {
+			return h.keep(ctx, in, path, out, b, bytes.NewReader(b.Data), "application/json")
 		}
-		return out, notFetched(path, err)
+		if err := d.read(path+".data", b); err != nil {
+			return out, err
+		}
+	}
+	if d.Text != nil {
+		text = *d.Text
+	}
+	switch {
+	case d.URL != "":
+		return h.fetch(ctx, in, path, out, b, d.URL)
+	case isString && isURL(text):
+		return h.fetch(ctx, in, path, out, b, text)
+	case d.Base64 != nil:
+		raw, err := blob.DecodeBase64(*d.Base64)
+		if err != nil {
+			return out, domain.Invalid(path+".data.base64", "base64", "is not valid base64")
+		}
+		return h.keep(ctx, in, path, out, b, bytes.NewReader(raw), d.MimeType)
 	case kind.IsBlob() && b.Type != "text":
 		raw, err := blob.DecodeBase64(text)
 		if err != nil {
 			return out, domain.Invalid(path+".data", "base64", "data of type %s is base64, a data URI or a URL; this is none of them", b.Type)
 		}
 		return h.keep(ctx, in, path, out, b, bytes.NewReader(raw), "")
+	case b.Type == "text" && isString && hidesText(text):
+		return out, domain.Invalid(path+".data", "base64", `is base64 of a text; send the text itself, or {"base64": …, "mime_type": "text/plain"}`)
 	}
 	return h.keep(ctx, in, path, out, b, strings.NewReader(text), "text/plain")
+}
+
+// described is a blob whose data are an object: exactly one of base64, url and
+// text (the last for type text only).
+type described struct {
+	Base64   *string `json:"base64"`
+	URL      string  `json:"url"`
+	Text     *string `json:"text"`
+	MimeType string  `json:"mime_type"`
+}
+
+func (d *described) read(path string, b BlobInput) error {
+	if err := json.Unmarshal(b.Data, d); err != nil {
+		return domain.Invalid(path, "type", "its members base64, url, text and mime_type are strings")
+	}
+	ways := 0
+	for _, given := range []bool{d.Base64 != nil, d.URL != "", d.Text != nil && b.Type == "text"} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return domain.Invalid(path, "shape", `an object as data of type %s is one of {"base64": …, "mime_type": …}, {"url": …} and, for text, {"text": …}`, b.Type)
+	}
+	if d.MimeType == "" && b.Type == "text" {
+		d.MimeType = "text/plain"
+	}
+	return nil
+}
+
+// isURL says whether a string names bytes that lie elsewhere.
+func isURL(s string) bool {
+	for _, scheme := range []string{"http://", "https://", "data:", "file://", "s3://"} {
+		if len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+// hidesText says whether a string is the base64 of readable text: one word of
+// at least 16 characters that decodes to printable UTF-8. A word that is meant
+// as it stands decodes to such bytes about once in 100,000.
+func hidesText(s string) bool {
+	if len(s) < 16 || len(s)%4 != 0 || strings.ContainsAny(s, " \t\r\n-_") {
+		return false
+	}
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil || !utf8.Valid(b) {
+		return false
+	}
+	return !strings.ContainsFunc(string(b), func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) })
+}
+
+func (h *Handler) fetch(ctx context.Context, in In, path string, out domain.Blob, b BlobInput, url string) (domain.Blob, error) {
+	source, err := h.Fetch.Open(ctx, url)
+	if err == nil {
+		defer source.Close()
+		out.SourceURL = source.URL
+		out, err = h.keep(ctx, in, path, out, b, source, source.MimeType)
+	}
+	return out, notFetched(path, err)
 }
 
 // notFetched tells the client why a blob's bytes could not be had.

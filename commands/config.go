@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 
 	"varve/commands/extract"
 	"varve/domain"
@@ -90,7 +91,7 @@ func (h *Handler) SaveCollection(ctx context.Context, in In, cmd SaveCollection)
 		}
 		x, err := extract.Lookup(k.Extractor.Name, k.Extractor.Version)
 		if err != nil {
-			return nil, err
+			return nil, noExtractor(err)
 		}
 		if err := x.Validate(k.Extractor.Parameters); err != nil {
 			return nil, err
@@ -107,6 +108,18 @@ func (h *Handler) SaveCollection(ctx context.Context, in In, cmd SaveCollection)
 	}
 	c, _, err := h.Configs.Head(ctx, in.Log)
 	return c.Collections[saved.CollectionID], err
+}
+
+// noExtractor tells of an extractor that a collection names and that is not
+// there: as any reference in a body, a wrong value (422) under its path. The
+// reason stays that of Lookup, for clients that branch on it.
+func noExtractor(err error) error {
+	var e *domain.Error
+	if !errors.As(err, &e) || e.Code != domain.CodeNotFound {
+		return err
+	}
+	v := domain.Violation{Path: "feature_extractor.feature_extractor_name", Type: "reference", Message: e.Message}
+	return &domain.Error{Code: domain.CodeInvalid, Reason: e.Reason, Message: v.Path + ": " + v.Message, Violations: []domain.Violation{v}, Details: e.Details, Err: err}
 }
 
 // DeleteCollection ends a collection; its documents end with it, by position.
