@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +78,24 @@ func give(b testing.TB, x *Index, f *vectortest.Feed) {
 	f.Records = nil
 }
 
+// processor reports the processor time per operation beside the time that passed:
+// it is the same when others use the machine.
+func processor(b *testing.B, run func()) {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before, n := used(), 0
+	for b.Loop() {
+		run()
+		n++
+	}
+	b.ReportMetric(float64(used()-before)/float64(n)/1e6, "cpu-ms/op")
+}
+
 func randomVector(r *rand.Rand, dims int) []float32 {
 	v := make([]float32, dims)
 	for j := range v {
@@ -110,27 +129,25 @@ func BenchmarkDense(b *testing.B) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, k := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprintf("exact k=%d", k), func(b *testing.B) {
-			for b.Loop() {
+			processor(b, func() {
 				if _, err := v.Dense(context.Background(), set, vectortest.Dense, randomVector(r, dims), k); err != nil {
 					b.Fatal(err)
 				}
-			}
+			})
 		})
 	}
 	b.Run("exact half k=10", func(b *testing.B) {
-		for b.Loop() {
+		processor(b, func() {
 			if _, err := v.Dense(context.Background(), halfSet, vectortest.Dense, randomVector(r, dims), 10); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 	memory := make([]byte, n*dims*4)
 	copy(memory, bytesOf(v.(*view).segments[0].vectors[vectortest.Dense][0].vectors))
 	b.Run("memory scan", func(b *testing.B) {
 		b.SetBytes(int64(len(memory)))
-		for b.Loop() {
-			scanMemory(memory)
-		}
+		processor(b, func() { scanMemory(memory) })
 	})
 }
 
@@ -165,7 +182,7 @@ func BenchmarkHybrid(b *testing.B) {
 		b.Fatal(err)
 	}
 	query := func(b *testing.B, filter func() *domain.Filter) {
-		for b.Loop() {
+		processor(b, func() {
 			v, err := x.View(context.Background(), benchLog, x.Position(benchLog))
 			if err != nil {
 				b.Fatal(err)
@@ -185,7 +202,7 @@ func BenchmarkHybrid(b *testing.B) {
 				b.Fatal(err)
 			}
 			v.Close()
-		}
+		})
 	}
 	b.Run("all", func(b *testing.B) { query(b, func() *domain.Filter { return nil }) })
 	b.Run("half", func(b *testing.B) { query(b, func() *domain.Filter { return half }) })
@@ -203,12 +220,12 @@ func BenchmarkHybrid(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer v.Close()
-		for b.Loop() {
+		processor(b, func() {
 			x.cache = newCache(1 << 20)
 			if _, err := v.Allow(context.Background(), nil, half); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 	b.Run("sparse only", func(b *testing.B) {
 		v, err := x.View(context.Background(), benchLog, x.Position(benchLog))
@@ -220,7 +237,7 @@ func BenchmarkHybrid(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for b.Loop() {
+		processor(b, func() {
 			terms := map[string]uint32{}
 			for range 5 {
 				terms[fmt.Sprintf("w%d", zipf.Uint64())]++
@@ -228,6 +245,6 @@ func BenchmarkHybrid(b *testing.B) {
 			if _, err := v.Sparse(context.Background(), set, vectortest.Sparse, domain.SortTerms(terms), 100); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 }

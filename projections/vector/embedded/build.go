@@ -12,6 +12,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"math"
 	"slices"
 	"strings"
 )
@@ -26,15 +27,20 @@ type origin struct {
 type builder struct {
 	*sectionWriter
 	parts []part
-	rows  []origin   // in the order of the segment
-	to    [][]uint32 // by part and row: the row in the segment
+	skip  map[uint64]bool // positions whose rows are left out
+	rows  []origin        // in the order of the segment
+	to    [][]uint32      // by part and row: the row in the segment, or gone
 	meta  footer
 }
 
-// buildSegment writes all rows of the parts, and gives the segment's digest and
-// by part and row the row in the segment.
-func buildSegment(ctx context.Context, w io.Writer, parts []part) (digest string, to [][]uint32, err error) {
-	b := builder{sectionWriter: newSectionWriter(untilDone{ctx, w}), parts: parts}
+// gone is the place of a row that was left out.
+const gone = math.MaxUint32
+
+// buildSegment writes the rows of the parts, but for those that hold from a
+// position in skip, and gives the segment's digest and by part and row the row in
+// the segment.
+func buildSegment(ctx context.Context, w io.Writer, parts []part, skip map[uint64]bool) (digest string, to [][]uint32, err error) {
+	b := builder{sectionWriter: newSectionWriter(untilDone{ctx, w}), parts: parts, skip: skip}
 	b.arrange()
 	b.identities()
 	b.fields()
@@ -52,8 +58,10 @@ func (b *builder) arrange() {
 	}
 	b.rows = make([]origin, 0, n)
 	for i, p := range b.parts {
-		for row := range p.rows() {
-			b.rows = append(b.rows, origin{i, uint32(row)})
+		for row := range uint32(p.rows()) {
+			if from, _ := p.span(row); !b.skip[from] {
+				b.rows = append(b.rows, origin{i, row})
+			}
 		}
 	}
 	slices.SortFunc(b.rows, func(x, y origin) int {
@@ -67,12 +75,12 @@ func (b *builder) arrange() {
 	})
 	b.to = make([][]uint32, len(b.parts))
 	for i, p := range b.parts {
-		b.to[i] = make([]uint32, p.rows())
+		b.to[i] = slices.Repeat([]uint32{gone}, p.rows())
 	}
 	for row, o := range b.rows {
 		b.to[o.part][o.row] = uint32(row)
 	}
-	b.meta = footer{Rows: n}
+	b.meta = footer{Rows: len(b.rows)}
 }
 
 // identities writes ids, collections and positions.
@@ -190,8 +198,8 @@ func (b *builder) sparseFeatures() {
 				continue
 			}
 			for row, length := range block.lengths() {
-				if length != 0 {
-					lengths[b.to[i][row]] = length
+				if to := b.to[i][row]; length != 0 && to != gone {
+					lengths[to] = length
 					meta.Documents++
 					meta.Length += uint64(length - 1)
 				}
@@ -200,15 +208,16 @@ func (b *builder) sparseFeatures() {
 		b.section(prefix+"len", bytesOf(lengths))
 		slices.Sort(terms)
 		terms = slices.Compact(terms)
-		meta.Terms = len(terms)
-		b.postings(prefix, terms, blocks)
+		meta.Terms = b.postings(prefix, terms, blocks)
 		b.meta.Sparse = append(b.meta.Sparse, meta)
 	}
 }
 
-func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) {
+// postings writes the terms that some row has, and gives their number.
+func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) int {
 	termAt, postAt, counts := make([]uint32, 1, len(terms)+1), make([]uint64, 1, len(terms)+1), make([]uint32, 0, len(terms))
 	var list, buffer, run, room []posting
+	var kept []string
 	var code []byte
 	b.begin(prefix + "post")
 	for _, term := range terms {
@@ -219,7 +228,9 @@ func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) 
 			}
 			run = run[:0]
 			for _, p := range block.postings(term, &buffer) {
-				run = append(run, posting{b.to[i][p.row], p.count})
+				if to := b.to[i][p.row]; to != gone {
+					run = append(run, posting{to, p.count})
+				}
 			}
 			if byRow := func(x, y posting) int { return cmp.Compare(x.row, y.row) }; !slices.IsSortedFunc(run, byRow) {
 				slices.SortFunc(run, byRow) // of a head; a segment's stay in order
@@ -227,6 +238,10 @@ func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) 
 			room = mergePostings(room[:0], list, run)
 			list, room = room, list
 		}
+		if len(list) == 0 {
+			continue
+		}
+		kept = append(kept, term)
 		code = code[:0]
 		next := uint32(0)
 		for _, p := range list {
@@ -243,9 +258,10 @@ func (b *builder) postings(prefix string, terms []string, blocks []sparseBlock) 
 	b.section(prefix+"post.n", bytesOf(counts))
 	b.section(prefix+"term.at", bytesOf(termAt))
 	b.begin(prefix + "term.text")
-	for _, term := range terms {
+	for _, term := range kept {
 		b.writeString(term)
 	}
+	return len(kept)
 }
 
 // mergePostings appends two ascending lists as one.

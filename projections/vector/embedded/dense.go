@@ -104,9 +104,9 @@ func (v *view) Dense(ctx context.Context, chosen vector.Set, uri string, query [
 			if q.norm == 0 {
 				continue
 			}
-			if entries := b.entries(s.rows[i]); len(entries) > 0 {
-				pieces = append(pieces, piece{p, &b, entries})
-				best.scored += len(entries)
+			if piece := newPiece(p, &b, s.rows[i]); piece.n > 0 {
+				pieces = append(pieces, piece)
+				best.scored += piece.n
 			}
 		}
 	}
@@ -124,11 +124,59 @@ func (v *view) Dense(ctx context.Context, chosen vector.Set, uri string, query [
 	return best.result(), nil
 }
 
-// piece is what is to be scanned of one block.
+// piece is what is to be scanned of one block: entries, or all rows of a bitmap
+// that are their own entries.
 type piece struct {
 	part    part
 	block   *denseBlock
 	entries []uint32
+	rows    *roaring.Bitmap
+	n       int
+}
+
+func newPiece(p part, b *denseBlock, rows *roaring.Bitmap) piece {
+	if b.of == nil && !b.zeros && b.n == p.rows() {
+		return piece{part: p, block: b, rows: rows, n: int(rows.GetCardinality())}
+	}
+	entries := b.entries(rows)
+	return piece{part: p, block: b, entries: entries, n: len(entries)}
+}
+
+// batches calls do with the from-th to the to-th of the entries, in order, in
+// slices of at most scanBatch that are valid until it returns.
+func (p *piece) batches(from, to int, do func(entries []uint32) error) error {
+	if p.rows == nil {
+		for list := p.entries[from:to]; len(list) > 0; {
+			n := min(len(list), scanBatch)
+			if err := do(list[:n]); err != nil {
+				return err
+			}
+			list = list[n:]
+		}
+		return nil
+	}
+	var buffer [scanBatch]uint32
+	it := p.rows.ManyIterator()
+	if from > 0 {
+		first, err := p.rows.Select(uint32(from))
+		if err != nil {
+			return err
+		}
+		skip := p.rows.Clone()
+		skip.RemoveRange(0, uint64(first))
+		it = skip.ManyIterator()
+	}
+	for left := to - from; left > 0; {
+		n := it.NextMany(buffer[:min(left, scanBatch)])
+		if n == 0 {
+			break
+		}
+		if err := do(buffer[:n]); err != nil {
+			return err
+		}
+		left -= n
+	}
+	return nil
 }
 
 // near is an entry whose cosine may be among the k best: it is at most upper.
@@ -164,10 +212,10 @@ func (x *Index) scan(ctx context.Context, pieces []piece, q queryCodes, k, total
 			at := 0
 			for i := range pieces {
 				p := &pieces[i]
-				lo, hi := max(from-at, 0), min(to-at, len(p.entries))
-				at += len(p.entries)
+				lo, hi := max(from-at, 0), min(to-at, p.n)
+				at += p.n
 				if lo < hi && sc.err == nil {
-					sc.err = sc.scan(ctx, p, p.entries[lo:hi])
+					sc.err = sc.scan(ctx, p, lo, hi)
 				}
 			}
 		}
@@ -215,19 +263,16 @@ type scanner struct {
 
 const scanBatch = 512
 
-func (s *scanner) scan(ctx context.Context, p *piece, entries []uint32) error {
+func (s *scanner) scan(ctx context.Context, p *piece, from, to int) error {
 	var buffer [scanBatch]int32
 	b, stride := p.block, strideOf(p.block.dims)
 	spread := 1 + s.q.bound // of an entry's own bound
 	rest := s.q.bound + slack
-	least := s.floor.least()
-	for len(entries) > 0 {
+	return p.batches(from, to, func(batch []uint32) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		batch := entries[:min(len(entries), scanBatch)]
-		entries = entries[len(batch):]
-		sums := buffer[:len(batch)]
+		sums, least := buffer[:len(batch)], s.floor.least()
 		dotCodes(sums, b.codes, stride, batch, s.q.codes)
 		for i, e := range batch {
 			middle := float32(sums[i]) * (b.scales[e] * s.q.scale)
@@ -247,8 +292,8 @@ func (s *scanner) scan(ctx context.Context, p *piece, entries []uint32) error {
 			}
 			s.found = kept
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // floor keeps the k highest lower ends of intervals; the least of them is what an

@@ -60,7 +60,7 @@ func TestAllowIsMatch(t *testing.T) {
 		f := vectortest.RandomFilter(t, 3)
 		f.Conditions(func(c *domain.Condition) {
 			if rapid.Bool().Draw(t, "other field") {
-				field := rapid.SampledFrom([]string{"price", "mixed", "f77", `"a.b"`, "tags", "deep.price", "created"}).Draw(t, "field")
+				field := rapid.SampledFrom([]string{"price", "mixed", "f77", `"a.b"`, "line\nend", "tags", "deep.price", "created"}).Draw(t, "field")
 				op := rapid.SampledFrom(domain.FilterOps[:6]).Draw(t, "operator")
 				value := rapid.SampledFrom([]any{json.Number("50"), json.Number("12.5"), json.Number("1e2"), json.Number("-0.0"), "50", "b", json.Number("9007199254740993"), "2024-03-01", true}).Draw(t, "value")
 				if g, err := domain.Where(field, op, value); err == nil {
@@ -81,11 +81,12 @@ func variedFeed(n int) *vectortest.Feed {
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	for i := range n {
 		payload := map[string]json.RawMessage{
-			"price": json.RawMessage(pick(fmt.Sprint(r.IntN(100)), fmt.Sprintf("%d.%d0", r.IntN(100), r.IntN(10)), fmt.Sprintf("%de-1", r.IntN(1000)), "9007199254740993", "9007199254740992", "-0", "1e400")),
-			"mixed": json.RawMessage(pick(fmt.Sprint(r.IntN(60)), fmt.Sprintf(`"%d"`, r.IntN(60)), "true", "null", `"abc"`, "[1,50]", `{"x":1}`)),
-			"tags":  json.RawMessage(pick(`["a","b"]`, `[50,"B"]`, `[]`, `[[50]]`)),
-			"deep":  json.RawMessage(fmt.Sprintf(`{"price":%d,"list":[{"x":%d}]}`, r.IntN(100), i)),
-			"a.b":   json.RawMessage(pick("50", `"b"`)),
+			"price":     json.RawMessage(pick(fmt.Sprint(r.IntN(100)), fmt.Sprintf("%d.%d0", r.IntN(100), r.IntN(10)), fmt.Sprintf("%de-1", r.IntN(1000)), "9007199254740993", "9007199254740992", "-0", "1e400")),
+			"mixed":     json.RawMessage(pick(fmt.Sprint(r.IntN(60)), fmt.Sprintf(`"%d"`, r.IntN(60)), "true", "null", `"abc"`, "[1,50]", `{"x":1}`)),
+			"tags":      json.RawMessage(pick(`["a","b"]`, `[50,"B"]`, `[]`, `[[50]]`)),
+			"deep":      json.RawMessage(fmt.Sprintf(`{"price":%d,"list":[{"x":%d}]}`, r.IntN(100), i)),
+			"line\nend": json.RawMessage("50"),
+			"a.b":       json.RawMessage(pick("50", `"b"`)),
 		}
 		payload[fmt.Sprintf("f%d", r.IntN(200))] = json.RawMessage("50") // more fields than are tracked
 		if r.IntN(2) == 0 {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
 
 	"varve/projections/vector"
@@ -111,7 +112,11 @@ func TestScanIsExact(t *testing.T) {
 		}
 		p := h.snapshot()
 		cut := rapid.IntRange(0, n).Draw(t, "cut")
-		pieces := []piece{{p, &block, entries[:cut]}, {p, &block, entries[cut:]}}
+		whole := roaring.BitmapOf(entries...)
+		pieces := []piece{{part: p, block: &block, entries: entries[:cut], n: cut}, {part: p, block: &block, entries: entries[cut:], n: n - cut}}
+		if rapid.Bool().Draw(t, "whole") {
+			pieces = []piece{newPiece(p, &block, whole)}
+		}
 		q := quantizeQuery(randomVector(r, dims))
 		k := rapid.IntRange(1, 50).Draw(t, "k")
 		x := &Index{opts: Options{Workers: rapid.IntRange(1, 4).Draw(t, "workers"), alone: 1}}

@@ -76,7 +76,7 @@ func (x *Index) Merge(ctx context.Context) error {
 		l.mu.RLock()
 		segments := held(slices.Clone(l.segments))
 		l.mu.RUnlock()
-		if err := x.merge(ctx, l, segments); err != nil {
+		if err := x.merge(ctx, l, segments, nil); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (x *Index) mergeDue(ctx context.Context) error {
 			if segments == nil {
 				continue
 			}
-			if err := x.merge(ctx, l, segments); err != nil {
+			if err := x.merge(ctx, l, segments, nil); err != nil {
 				return err
 			}
 			again = true
@@ -103,7 +103,8 @@ func (x *Index) mergeDue(ctx context.Context) error {
 // merge makes one segment of several. Only the swap at its end keeps others
 // waiting; rows that end meanwhile are carried over then. x.mergeLock is held, so
 // nobody else takes segments away; and the segments are, of which merge lets go.
-func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment) error {
+// Rows that hold from a position in skip are left out.
+func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment, skip map[uint64]bool) error {
 	defer func() {
 		for _, s := range segments {
 			s.release()
@@ -112,7 +113,7 @@ func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment) err
 	if x.isClosed() {
 		return errClosed
 	}
-	if len(segments) < 2 {
+	if len(segments) < 2 && skip == nil {
 		return ctx.Err()
 	}
 	slices.SortFunc(segments, func(a, b *segment) int { return cmp.Compare(a.meta.First, b.meta.First) })
@@ -120,21 +121,28 @@ func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment) err
 	for i, s := range segments {
 		parts[i] = s
 	}
-	merged, to, err := x.write(ctx, l.id, parts)
-	if err != nil {
-		return wrap("merge segments of log "+string(l.id), err)
+	var merged *segment
+	var to [][]uint32
+	if anyLeft(parts, skip) {
+		var err error
+		if merged, to, err = x.write(ctx, l.id, parts, skip); err != nil {
+			return wrap("merge segments of log "+string(l.id), err)
+		}
 	}
 	x.apply.Lock()
 	defer x.apply.Unlock()
 	l.mu.Lock()
-	for i, s := range segments {
-		for row := range s.n {
-			if _, end := s.span(uint32(row)); end != forever {
-				merged.endRow(to[i][row], end)
+	var kept []*segment
+	if merged != nil {
+		kept = append(kept, merged)
+		for i, s := range segments {
+			for row, place := range to[i] {
+				if _, end := s.span(uint32(row)); end != forever && place != gone {
+					merged.endRow(place, end)
+				}
 			}
 		}
 	}
-	kept := []*segment{merged}
 	for _, s := range l.segments {
 		if !slices.Contains(segments, s) {
 			kept = append(kept, s)
@@ -150,6 +158,17 @@ func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment) err
 		return err
 	}
 	return x.sweepMerged()
+}
+
+func anyLeft(parts []part, skip map[uint64]bool) bool {
+	for _, p := range parts {
+		for row := range uint32(p.rows()) {
+			if from, _ := p.span(row); !skip[from] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sweepMerged removes the files of segments that were merged and that the saved

@@ -96,7 +96,7 @@ func (x *Index) seal(l *logIndex) error {
 	if h.rows() == 0 {
 		return nil
 	}
-	s, to, err := x.write(context.Background(), l.id, []part{h})
+	s, to, err := x.write(context.Background(), l.id, []part{h}, nil)
 	if err != nil {
 		return wrap("seal the head of log "+string(l.id), err)
 	}
@@ -115,8 +115,8 @@ func (x *Index) seal(l *logIndex) error {
 	return nil
 }
 
-// write makes one segment of parts and maps it.
-func (x *Index) write(ctx context.Context, log eventstore.LogID, parts []part) (*segment, [][]uint32, error) {
+// write makes one segment of parts and maps it; see buildSegment.
+func (x *Index) write(ctx context.Context, log eventstore.LogID, parts []part, skip map[uint64]bool) (*segment, [][]uint32, error) {
 	folder := x.folder(log)
 	if _, err := os.Stat(folder); err != nil {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -130,7 +130,7 @@ func (x *Index) write(ctx context.Context, log eventstore.LogID, parts []part) (
 	if err != nil {
 		return nil, nil, err
 	}
-	digest, to, err := buildSegment(ctx, f, parts)
+	digest, to, err := buildSegment(ctx, f, parts, skip)
 	if err := x.finishFile(f, filepath.Join(folder, digest+segmentSuffix), err); err != nil {
 		return nil, nil, err
 	}

@@ -121,7 +121,10 @@ func (m *matching) free() {
 	}
 }
 
-var scorePool = sync.Pool{New: func() any { return new([]float64) }}
+var (
+	scorePool = sync.Pool{New: func() any { return new([]float64) }}
+	rowPool   = sync.Pool{New: func() any { return new([]uint32) }}
+)
 
 // score adds up the scores of a part's rows, term by term in the order of terms,
 // so that each row's sum is made in the same order in every part.
@@ -134,11 +137,12 @@ func (m *matching) score(pm *partMatches) {
 	}
 	scores := (*pooled)[:n] // zeros: what is used is cleared below
 	lengths := pm.block.lengths()
-	most := 0
-	for _, list := range pm.postings {
-		most += len(list)
-	}
-	touched := make([]uint32, 0, min(most, n))
+	list := rowPool.Get().(*[]uint32)
+	touched := (*list)[:0]
+	defer func() {
+		*list = touched
+		rowPool.Put(list)
+	}()
 	for t, term := range m.terms {
 		if len(pm.postings[t]) == 0 {
 			continue

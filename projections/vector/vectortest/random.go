@@ -25,7 +25,7 @@ func random(t *testing.T, open func(testing.TB) *Backend) {
 				f.SaveCollection(l, c)
 			}
 		}
-		for range rapid.IntRange(1, 12).Draw(rt, "rounds") {
+		for range rapid.IntRange(1, 6).Draw(rt, "rounds") {
 			for range rapid.IntRange(0, 25).Draw(rt, "records") {
 				appendRandom(rt, f)
 			}
