@@ -77,6 +77,8 @@ func TestExecute(t *testing.T) {
 		{name: "the best of each group", stages: []string{stageOf("feature_search", `{"searches":[{"feature_uri":"bm25","query":"supersonic flow"}],"group_by":{"field":"collection_id"}}`)}, want: []string{"d1", "d5"}},
 		{name: "groups one after the other", stages: []string{stageOf("feature_search", `{"searches":[{"feature_uri":"bm25","query":"supersonic flow"}],"group_by":{"field":"collection_id","max_per_group":5}}`)}, want: []string{"d1", "d2", "d5"}},
 		{name: "a failing stage that may be skipped", stages: []string{searchWords, `{"on_error":"skip","config":{"stage_id":"limit","parameters":{"limit":"{{INPUT.query}}"}}}`}, inputs: `{"query":"flow"}`, want: []string{"d1", "d2", "d5"}},
+		{name: "a first search that fails and is skipped", stages: []string{`{"on_error":"skip","stage_id":"feature_search","parameters":{"searches":[{"feature_uri":"bm25","query":"{{INPUT.none | default('')}}"}]}}`, stageOf("limit", `{}`)}, want: []string{}},
+		{name: "a search instead of one that fails", stages: []string{`{"on_error":"skip","stage_id":"feature_search","parameters":{"searches":[{"feature_uri":"embedding","query":"{{INPUT.none | default('')}}"}]}}`, searchWords}, inputs: `{"query":"soup"}`, want: []string{"d6"}},
 		{name: "an alias", stages: []string{`{"output_alias":"first","stage_id":"attribute_filter","parameters":{"field":"document_id","value":"d6"}}`, stageOf("attribute_filter", `{"field":"metadata.tags","value":"{{CONTEXT.first[0].metadata.tags}}"}`)}, want: []string{"d6"}},
 	}
 	for _, tt := range tests {

@@ -11,12 +11,13 @@ import (
 
 // Replayed is what an execution gave when it ran again at its position.
 type Replayed struct {
-	Identical bool
-	Recorded  string // result hash of the record
-	Hash      string // result hash now
-	Diverged  *Divergence
-	Trace     *Trace
-	Results   []domain.ResultRecord
+	Identical   bool
+	Recorded    string // result hash of the record
+	Hash        string // result hash now
+	Diverged    *Divergence
+	CodeChanged []string // code that the record names in another version than this one has
+	Trace       *Trace
+	Results     []domain.ResultRecord
 }
 
 // Divergence is the first thing that differs.
@@ -56,6 +57,12 @@ func (e *Engine) Replay(ctx context.Context, log eventstore.LogID, header *domai
 	p := &Replayed{Recorded: header.ResultHash, Hash: out.resultsHash, Trace: out.trace()}
 	for i, it := range out.items {
 		p.Results = append(p.Results, domain.ResultRecord{ID: it.id, CollectionID: it.collection, Position: it.position, Score: it.score, Rank: out.from + i + 1})
+	}
+	now := CodeVersions()
+	for _, name := range sortedKeys(eff.Code) {
+		if eff.Code[name] != now[name] {
+			p.CodeChanged = append(p.CodeChanged, fmt.Sprintf("%s: recorded with %s, replayed with %s", name, eff.Code[name], now[name]))
+		}
 	}
 	if p.Identical = p.Hash == p.Recorded; !p.Identical {
 		p.Diverged = diverge(header, trace, p)

@@ -85,6 +85,11 @@ func TestReplayFindsTheFirstDifference(t *testing.T) {
 		t.Errorf("%+v", p.Diverged)
 	}
 	moved = *rec.header
+	moved.Config = json.RawMessage(strings.Replace(string(moved.Config), `"stages":"stages-v1"`, `"stages":"stages-v0"`, 1))
+	if p, err = w.engine.Replay(context.Background(), testLog, &moved, trace); err != nil || !p.Identical || len(p.CodeChanged) != 1 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	moved = *rec.header
 	moved.ResultHash = "sha256:00" // a record that was altered
 	if p, err = w.engine.Replay(context.Background(), testLog, &moved, trace); err != nil || p.Identical || p.Diverged == nil {
 		t.Errorf("%+v, %v", p, err)

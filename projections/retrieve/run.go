@@ -195,7 +195,8 @@ func (r *run) keep(ctx context.Context, s *step, f *domain.Filter, name string) 
 }
 
 // stages runs all stages. A stage that fails ends the run, unless it says
-// on_error: skip: then what was before it goes on.
+// on_error: skip: then what was before it goes on. A first stage that is skipped
+// leaves nothing, and the next that can select documents does.
 func (r *run) stages(ctx context.Context) error {
 	context := map[string]any{}
 	r.env.Context = context
@@ -245,22 +246,6 @@ func (r *run) stages(ctx context.Context) error {
 		}
 		s.rec.DurationMicros = r.engine.now().Sub(began).Microseconds()
 	}
-	if !r.started { // only filters, all pushed down, and a search that was skipped
-		return r.materialize(ctx)
-	}
-	return nil
-}
-
-// materialize selects what filters asked for that no stage took up.
-func (r *run) materialize(ctx context.Context) error {
-	set, err := r.allow(ctx, r.eff.Collections, domain.AllOf(append([]*domain.Filter{r.filter}, r.pending...)...))
-	if err != nil {
-		return err
-	}
-	for _, h := range set.All("", MaxSelected) {
-		r.items = append(r.items, &item{id: h.ID, collection: h.Collection, position: h.Position})
-	}
-	r.started, r.pending = true, nil
 	return nil
 }
 
