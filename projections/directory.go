@@ -177,9 +177,19 @@ func micros(n int64) time.Time {
 
 // NamespaceLogs lists all namespaces that were not deleted, oldest first.
 func (d *Directory) NamespaceLogs(ctx context.Context) ([]NamespaceEntry, error) {
+	return d.namespaces(ctx, `WHERE n.deleted = 0`)
+}
+
+// DeletedNamespaces lists an organization's namespaces that were deleted, by
+// their id's last deletion, oldest first.
+func (d *Directory) DeletedNamespaces(ctx context.Context, organization eventstore.LogID) ([]NamespaceEntry, error) {
+	return d.namespaces(ctx, `WHERE n.log = $1 AND n.deleted <> 0`, string(organization))
+}
+
+func (d *Directory) namespaces(ctx context.Context, where string, args ...any) ([]NamespaceEntry, error) {
 	var all []NamespaceEntry
 	err := d.query(ctx, `SELECT o.organization_id, n.log, n.namespace_id, n.name, n.namespace_log, n.shard, n.created, n.deleted
-		FROM namespaces n JOIN organizations o ON o.log = n.log WHERE n.deleted = 0 ORDER BY n.created, n.namespace_log`, nil, func(rows *sql.Rows) error {
+		FROM namespaces n JOIN organizations o ON o.log = n.log `+where+` ORDER BY n.created, n.namespace_log`, args, func(rows *sql.Rows) error {
 		var n NamespaceEntry
 		var created, deleted int64
 		if err := rows.Scan(&n.OrgID, &n.OrgLog, &n.NamespaceID, &n.Name, &n.Log, &n.Shard, &created, &deleted); err != nil {
