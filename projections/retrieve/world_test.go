@@ -25,6 +25,14 @@ const (
 	wordsURI = "mixpeek://text_extractor@v1/bm25"
 )
 
+// The compressor makes its channels at its first use, which must not be inside the
+// bubble of a synctest.
+func init() {
+	if _, err := DecodeTrace((&Trace{}).Encode()); err != nil {
+		panic(err)
+	}
+}
+
 // world is a namespace with a real index: documents are written as events.
 type world struct {
 	tb     testing.TB
