@@ -3,6 +3,7 @@ package embedded
 import (
 	"cmp"
 	"context"
+	"math"
 	"runtime"
 	"slices"
 	"sort"
@@ -89,6 +90,11 @@ func (v *view) Dense(ctx context.Context, chosen vector.Set, uri string, query [
 	s, err := v.own(chosen)
 	if err != nil {
 		return vector.Result{}, err
+	}
+	for i, c := range query {
+		if math.IsNaN(float64(c)) || math.IsInf(float64(c), 0) {
+			return vector.Result{}, domain.Invalid("query", "range", "component %d of the query vector is %v; components are finite numbers", i, c)
+		}
 	}
 	others, fits := map[int]bool{}, false
 	best := top{k: k}

@@ -162,7 +162,7 @@ func (l *logIndex) add(r *eventstore.Record, d *domain.Document) {
 		}
 		features = append(features, f)
 	}
-	l.head.add(row, features)
+	l.head.add(row, features, len(r.Data))
 }
 
 func declared(d *domain.Document, uri string) bool {

@@ -59,13 +59,14 @@ func newHead() *head {
 	return &head{name: serials.Add(1), byID: map[string][]uint32{}, vecs: map[string][]*headDense{}, sparse: map[string]*headSparse{}}
 }
 
-func (h *head) add(row *headRow, features []domain.Feature) {
+// add takes a row with its features; size is that of its data as JSON.
+func (h *head) add(row *headRow, features []domain.Feature, size int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := uint32(len(h.all))
 	h.all = append(h.all, row)
 	h.byID[row.id] = append(h.byID[row.id], n)
-	h.bytes += 512
+	h.bytes += 512 + 3*int64(size) // decoded values take more room than their text
 	for _, f := range features {
 		if f.Dense != nil {
 			h.addDense(n, f)

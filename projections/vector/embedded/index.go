@@ -23,7 +23,7 @@ type Options struct {
 	// a segment. Default 4,096.
 	HeadRows int
 	// HeadBytes is how much the heads of all logs may hold together before the
-	// largest becomes a segment. Default 64 MiB.
+	// largest becomes a segment. Default 16 MiB.
 	HeadBytes int64
 	// CacheBytes bounds the cache of selections. Default 32 MiB.
 	CacheBytes int64
@@ -50,7 +50,7 @@ func (o Options) withDefaults() Options {
 		o.HeadRows = 4096
 	}
 	if o.HeadBytes <= 0 {
-		o.HeadBytes = 64 << 20
+		o.HeadBytes = 16 << 20
 	}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 32 << 20

@@ -135,5 +135,8 @@ func (x *Index) write(ctx context.Context, log eventstore.LogID, parts []part, s
 		return nil, nil, err
 	}
 	s, err := x.openSegment(log, digest)
+	if err == nil {
+		forget(s.data) // read to check it; what queries need comes again
+	}
 	return s, to, err
 }

@@ -3,9 +3,11 @@ package vectortest
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 
 	"varve/domain"
+	"varve/eventstore"
 	"varve/projections/vector"
 )
 
@@ -41,7 +43,7 @@ func positions(t *testing.T, open func(testing.TB) *Backend) {
 		log      string
 		position uint64
 	}{{"log-a", 4}, {"log-never-seen", 1}} {
-		_, err := b.Index.View(context.Background(), "log-a", 4)
+		_, err := b.Index.View(context.Background(), eventstore.LogID(ahead.log), ahead.position)
 		if domain.CodeOf(err) != domain.CodeUnavailable {
 			t.Errorf("view of %s at %d, not applied: %v, want code unavailable", ahead.log, ahead.position, err)
 		}
@@ -174,6 +176,11 @@ func dimensions(t *testing.T, open func(testing.TB) *Backend) {
 	v := b.view(t, log, f.Position(log))
 	if _, err := v.Dense(context.Background(), allow(t, v, nil), Dense, []float32{1, 0, 0}, 1); domain.CodeOf(err) != domain.CodeInvalid {
 		t.Errorf("a query of three dimensions to vectors of two: %v, want code invalid", err)
+	}
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
+		if _, err := v.Dense(context.Background(), allow(t, v, nil), Dense, []float32{1, bad}, 1); domain.CodeOf(err) != domain.CodeInvalid {
+			t.Errorf("a query with %v: %v, want code invalid", bad, err)
+		}
 	}
 	r, err := v.Dense(context.Background(), allow(t, v, nil), "mixpeek://unknown@v1/embedding", []float32{1, 0, 0}, 1)
 	if err != nil || len(r.Hits) != 0 {
