@@ -158,6 +158,9 @@ func (c *Call) ownNamespaces() []domain.Namespace {
 	if c.Namespace.ID != "" {
 		return []domain.Namespace{c.Namespace}
 	}
+	if c.Unresolved != "" { // one was named that is not there: nothing is in it
+		return nil
+	}
 	var all []domain.Namespace
 	for _, n := range c.Organization.Namespaces {
 		all = append(all, n)
@@ -167,10 +170,13 @@ func (c *Call) ownNamespaces() []domain.Namespace {
 }
 
 func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) (any, error) {
-	if id := r.Body.NamespaceID; id != "" && r.Namespace.ID == "" {
+	if id := r.Body.NamespaceID; id != "" {
 		n, ok := r.Organization.Namespace(id)
-		if !ok {
+		switch {
+		case !ok:
 			return nil, domain.NotFound("namespace", id)
+		case r.Namespace.ID != "" && r.Namespace.ID != n.ID:
+			return nil, &domain.Error{Code: domain.CodeBadRequest, Reason: "namespace_ambiguous", Message: "namespace_id in the body and the namespace of the header or the query differ; send one of them"}
 		}
 		r.Namespace = n
 	}
@@ -316,7 +322,7 @@ func (s *Server) cancel(ctx context.Context, c *Call) (any, error) {
 		return nil, err
 	}
 	if b.TaskID == "" { // a draft has no task
-		return taskOut(projections.TaskRow{TaskID: domain.DeriveID(domain.TaskPrefix, "cancel", b.BatchID), TaskType: "api_buckets_batches_process", Status: domain.StatusCanceled, BatchID: b.BatchID, BucketID: b.BucketID}), nil
+		return taskOut(canceledDraft(b.BatchID, b.BucketID)), nil
 	}
 	return s.taskNow(ctx, c, b.TaskID)
 }

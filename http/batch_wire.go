@@ -106,8 +106,15 @@ func batchOut(b projections.BatchRow, namespace string) *batchWire {
 
 // taskOut is TaskResponse of the reference.
 func taskOut(t projections.TaskRow) map[string]any {
+	inputs := []string{}
+	for _, id := range []string{t.BatchID, t.BucketID} {
+		if id != "" {
+			inputs = append(inputs, id)
+			break
+		}
+	}
 	return map[string]any{
-		"task_id": t.TaskID, "task_type": t.TaskType, "status": t.Status, "inputs": []string{t.BatchID}, "outputs": []string{}, "error": textOrNull(t.Error),
+		"task_id": t.TaskID, "task_type": t.TaskType, "status": t.Status, "inputs": inputs, "outputs": []string{}, "error": textOrNull(t.Error),
 		"additional_data": map[string]any{"batch_id": t.BatchID, "bucket_id": t.BucketID, "attempt": t.Attempt, "total_objects": t.Total, "processed_objects": t.Processed,
 			"failed_objects": t.Failed, "documents_written": t.Documents, "total_tiers": t.Tiers, "completed_tiers": t.TierDone,
 			"created_at": wireTime(t.Created), "updated_at": wireTime(t.Updated), "completed_at": wireTime(t.Completed)},
@@ -142,6 +149,10 @@ func (s *Server) findTask(ctx context.Context, c *Call, id string) (projections.
 		logs[i] = eventstore.LogID(n.Log)
 	}
 	t, err := s.Batches.FindTask(ctx, logs, id)
+	if domain.CodeOf(err) == domain.CodeNotFound {
+		t, err = s.finishedTask(ctx, c, id)
+		return t, domain.Namespace{}, err
+	}
 	for i, l := range logs {
 		if l == t.Log {
 			return t, namespaces[i], err
@@ -194,9 +205,15 @@ func (s *Server) listTasks(ctx context.Context, r *Request[taskListBody]) (any, 
 
 // killTask cancels what a task stands for; doing it again changes nothing.
 func (s *Server) killTask(ctx context.Context, r *Request[None]) (any, error) {
-	t, n, err := s.findTask(ctx, r.Call, r.Path("task_id"))
-	if err != nil {
+	id := r.Path("task_id")
+	t, n, err := s.findTask(ctx, r.Call, id)
+	switch {
+	case domain.CodeOf(err) == domain.CodeNotFound:
+		return map[string]any{"success": true, "message": "there is no task " + id + ", so it does not run"}, nil
+	case err != nil:
 		return nil, err
+	case n.ID == "": // it was over when it was named
+		return map[string]any{"success": true, "message": "task " + id + " had ended before"}, nil
 	}
 	r.Namespace = n
 	if _, err := s.Commands.CancelBatch(ctx, r.In(), t.BatchID, "task killed"); err != nil && domain.CodeOf(err) != domain.CodeConflict {

@@ -175,12 +175,21 @@ func (s *Server) listBuckets(ctx context.Context, r *Request[listBody]) (any, er
 }
 
 func (s *Server) deleteBucket(ctx context.Context, r *Request[None]) (any, error) {
+	at, cfg, err := s.pin(ctx, r.Call)
+	if err != nil {
+		return nil, err
+	}
+	totals, err := s.Objects.Totals(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	b, _ := cfg.Bucket(r.Path("bucket_identifier")) // gone where the request is repeated under its idempotency key
 	id, err := s.Commands.DeleteBucket(ctx, r.In(), r.Path("bucket_identifier"))
 	if err != nil {
 		return nil, err
 	}
 	// The deletion is one append and is done; the task that the reference
 	// promises has nothing left to do.
-	return map[string]any{"bucket_id": id, "status": domain.StatusCompleted, "task_id": domain.DeriveID(domain.TaskPrefix, "delete", id), "message": "bucket and objects deleted",
+	return map[string]any{"bucket_id": id, "bucket_name": textOrNull(b.Name), "object_count": totals[id].Objects, "status": domain.StatusCompleted, "task_id": domain.DeriveID(domain.TaskPrefix, "delete", id), "message": "bucket and objects deleted",
 		"success": true, "deleted_at": wireTime(time.Now())}, nil
 }

@@ -1,0 +1,63 @@
+package http
+
+import (
+	"context"
+
+	"varve/domain"
+	"varve/eventstore"
+	"varve/projections"
+)
+
+// finishedTask finds a task that was over when its name was given out: the
+// deletion of a bucket or a namespace, which is one append; the cancellation of
+// a draft; the trigger of a collection whose buckets are empty. Nothing is kept
+// of such a task: its id is derived from what it was about, so that a client
+// that polls it is told that it ended.
+func (s *Server) finishedTask(ctx context.Context, c *Call, id string) (projections.TaskRow, error) {
+	is := func(what, about string) bool { return id == domain.DeriveID(domain.TaskPrefix, what, about) }
+	done := projections.TaskRow{TaskID: id, Status: domain.StatusCompleted}
+	for _, n := range c.ownNamespaces() {
+		log := eventstore.LogID(n.Log)
+		cfg, _, err := s.config(ctx, log)
+		if err != nil {
+			return done, err
+		}
+		for deleted := range cfg.Deleted {
+			if is("delete", deleted) {
+				done.TaskType, done.BucketID = "api_buckets_delete", deleted
+				return done, nil
+			}
+		}
+		for _, k := range cfg.Collections {
+			if is("empty", k.CollectionID) {
+				done.TaskType = "api_collections_trigger"
+				return done, nil
+			}
+		}
+		page, err := s.Batches.List(ctx, log, projections.BatchQuery{Status: domain.StatusCanceled, Limit: 1000})
+		if err != nil {
+			return done, err
+		}
+		for _, b := range page.Items {
+			if b.TaskID == "" && is("cancel", b.BatchID) {
+				return canceledDraft(b.BatchID, b.BucketID), nil
+			}
+		}
+	}
+	deleted, err := s.Directory.DeletedNamespaces(ctx, c.Log)
+	if err != nil {
+		return done, err
+	}
+	for _, n := range deleted {
+		if is("delete", string(n.Log)) {
+			done.TaskType = "api_namespaces_delete"
+			return done, nil
+		}
+	}
+	return done, domain.NotFound("task", id)
+}
+
+// canceledDraft is the task of a draft that was canceled: it never ran.
+func canceledDraft(batchID, bucketID string) projections.TaskRow {
+	return projections.TaskRow{TaskID: domain.DeriveID(domain.TaskPrefix, "cancel", batchID), TaskType: projections.TaskTypeBatch, Status: domain.StatusCanceled, BatchID: batchID, BucketID: bucketID}
+}
