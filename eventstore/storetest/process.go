@@ -272,8 +272,10 @@ func waitWakes(t *testing.T, open Opener, _ Features) {
 		t.Fatal(err)
 	}
 	woken := make(chan error, 3)
+	soon, stop := context.WithTimeout(ctx(t), 10*time.Second)
+	defer stop()
 	for range 3 {
-		go func() { woken <- s.Wait(ctx(t), 0, 2) }()
+		go func() { woken <- s.Wait(soon, 0, 2) }()
 	}
 	put(t, s, one("l", "s", any(), event(3)))
 	for range 3 {

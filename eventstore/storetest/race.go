@@ -175,7 +175,14 @@ func overload(t *testing.T, open Opener, _ Features) {
 		}()
 	}
 	for range extra {
-		err := <-answers
+		var err error
+		select {
+		case err = <-answers:
+		case <-time.After(10 * time.Second):
+			t.Error("the queue took more appends than its size")
+			close(g.release)
+			return
+		}
 		var o *eventstore.OverloadedError
 		if !errors.As(err, &o) || o.RetryAfter <= 0 {
 			t.Errorf("an append beyond the queue: %v", err)
