@@ -25,6 +25,41 @@ type sortWire struct {
 	Direction string `json:"direction" validate:"omitempty,oneof=asc desc"`
 }
 
+// found says whether a text occurs in what people name a resource by: ids,
+// name, description and other texts at its top level, its metadata and tags;
+// not in members' names and times.
+func found(fields map[string]any, text string, fold bool) bool {
+	if fold {
+		text = strings.ToLower(text)
+	}
+	var in func(v any) bool
+	in = func(v any) bool {
+		switch v := v.(type) {
+		case string:
+			if fold {
+				v = strings.ToLower(v)
+			}
+			return strings.Contains(v, text)
+		case []any:
+			return slices.ContainsFunc(v, in)
+		case map[string]any:
+			for _, inner := range v {
+				if in(inner) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for name, v := range fields {
+		_, isText := v.(string)
+		if (isText && !strings.HasSuffix(name, "_at") || name == "metadata" || name == "tags") && in(v) {
+			return true
+		}
+	}
+	return false
+}
+
 // configList filters, sorts and pages resources of a configuration, which are
 // in memory. Each is matched as its wire form shows it; the order is by the
 // given sort, then by id.
@@ -33,9 +68,9 @@ func configList[V, W any](r *Request[listBody], all map[string]V, out func(V) W)
 	if err != nil {
 		return nil, nil, err
 	}
-	search := strings.ToLower(r.Body.Search)
+	search := r.Body.Search
 	if q, ok := r.queryOne("search"); ok {
-		search = strings.ToLower(q)
+		search = q
 	}
 	filter, err := domain.ParseLiteralFilter("filters", orAbsent(r.Body.Filters))
 	if err != nil {
@@ -57,15 +92,12 @@ func configList[V, W any](r *Request[listBody], all map[string]V, out func(V) W)
 		if err != nil {
 			return nil, nil, err
 		}
-		if search != "" && !strings.Contains(strings.ToLower(string(raw)), search) {
-			continue
-		}
 		decoded, err := domain.DecodeValue(raw)
 		if err != nil {
 			return nil, nil, err
 		}
 		fields, _ := decoded.(map[string]any)
-		if filter != nil && !filter.Match(fields) {
+		if search != "" && !found(fields, search, !r.Body.CaseSensitive) || filter != nil && !filter.Match(fields) {
 			continue
 		}
 		rows = append(rows, row{id, w, fields})
