@@ -39,8 +39,14 @@ func benchWord(n uint64) string {
 	return s
 }
 
+func benchRetriever(b *testing.B, topK int) domain.Retriever {
+	r := retriever(b, []string{"papers"}, stageOf("feature_search", fmt.Sprintf(`{"searches":[{"feature_uri":"embedding","query":"{{INPUT.query}}","top_k":%d},{"feature_uri":"bm25","query":"{{INPUT.query}}","top_k":%d}],"fusion":"weighted","final_top_k":10}`, topK, topK)))
+	r.RetrieverID = fmt.Sprint("ret_", topK)
+	return r
+}
+
 func benchRequests(b *testing.B, w *world) []Request {
-	r := retriever(b, []string{"papers"}, stageOf("feature_search", `{"searches":[{"feature_uri":"embedding","query":"{{INPUT.query}}","top_k":100},{"feature_uri":"bm25","query":"{{INPUT.query}}","top_k":100}],"fusion":"weighted","final_top_k":10}`))
+	r := benchRetriever(b, 100)
 	list := make([]Request, 64)
 	for i := range list {
 		list[i] = w.request(r, fmt.Sprintf(`{"query":"%s %s %s"}`, benchWord(uint64(i+3)), benchWord(uint64(2*i+40)), benchWord(uint64(i*i%4000))))
@@ -102,13 +108,21 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
+// BenchmarkEncodeTrace is the part of a record that grows with what was found.
 func BenchmarkEncodeTrace(b *testing.B) {
-	w := benchWorld(b, 2000)
-	x := w.run(benchRequests(b, w)[1].Retriever, `{"query":"`+benchWord(3)+` `+benchWord(50)+`"}`)
-	for b.Loop() {
-		x.Trace.Encode()
+	w := benchWorld(b, 3000)
+	for _, topK := range []int{100, 300, 1000} {
+		b.Run(fmt.Sprintf("top_k=%d", topK), func(b *testing.B) {
+			x := w.run(benchRetriever(b, topK), `{"query":"`+benchWord(3)+` `+benchWord(50)+`"}`)
+			began, n := processorTime(), 0
+			for b.Loop() {
+				x.Trace.Encode()
+				n++
+			}
+			b.ReportMetric(float64((processorTime()-began).Microseconds())/float64(n), "cpu-µs/op")
+			b.ReportMetric(float64(len(x.Trace.Encode())), "bytes")
+		})
 	}
-	b.ReportMetric(float64(len(x.Trace.Encode())), "bytes")
 }
 
 func BenchmarkEncodeHeader(b *testing.B) {

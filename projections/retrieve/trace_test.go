@@ -2,7 +2,9 @@ package retrieve
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"testing"
 	"time"
 
@@ -14,7 +16,8 @@ import (
 func drawRanking(t *rapid.T) []Scored {
 	list := make([]Scored, rapid.IntRange(0, 8).Draw(t, "n"))
 	for i := range list {
-		list[i] = Scored{rapid.StringN(0, 12, 40).Draw(t, "id"), rapid.Float32().Draw(t, "score")}
+		id := rapid.OneOf(rapid.StringN(0, 12, 40), rapid.StringMatching(`doc_[0-9a-f]{24}`), rapid.StringMatching(`doc_[0-9a-fA-G]{24}`)).Draw(t, "id")
+		list[i] = Scored{id, rapid.Float32().Draw(t, "score")}
 	}
 	return list
 }
@@ -53,7 +56,10 @@ func FuzzDecodeTrace(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// As it comes, and as the body of a whole frame, or nothing would be tried
 		// behind the checksum.
-		framed := zstdEncoder().EncodeAll(b, []byte(traceMagic))
+		section := b[len(b)/2:]
+		body := append(binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(section)), b[:len(b)/2]...)
+		framed := binary.AppendUvarint([]byte(traceMagic), uint64(len(section)))
+		framed = zstdEncoder().EncodeAll(body, append(framed, section...))
 		for _, raw := range [][]byte{b, framed} {
 			trace, err := DecodeTrace(raw)
 			if err != nil {
@@ -99,7 +105,7 @@ func bigTrace(n int) *Trace {
 	return &Trace{Stages: []StageTrace{s}}
 }
 
-// A record of 10,000 dropped documents opens within 300 ms; here it has a tenth.
+// A record of 10,000 dropped documents opens within 300 ms; here it has a third.
 func TestBigTraceOpensFast(t *testing.T) {
 	raw := bigTrace(10_000).Encode()
 	best := time.Hour
@@ -112,7 +118,7 @@ func TestBigTraceOpensFast(t *testing.T) {
 		best = min(best, time.Since(began))
 	}
 	t.Logf("%d bytes, opened in %v", len(raw), best)
-	if best > 30*time.Millisecond {
+	if best > 100*time.Millisecond {
 		t.Errorf("took %v", best)
 	}
 }
@@ -125,4 +131,22 @@ func BenchmarkDecodeTrace10000(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestPackedTable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table, want := newPackedTable(rapid.IntRange(0, 20).Draw(t, "room")), map[packedID]int64{}
+		for range rapid.IntRange(0, 60).Draw(t, "ids") {
+			id, ok := pack(fmt.Sprintf("doc_%024x", rapid.IntRange(0, 40).Draw(t, "id")<<rapid.IntRange(0, 40).Draw(t, "shift")))
+			if !ok {
+				t.Fatal("not packed")
+			}
+			n, isNew := table.number(id, int64(len(want)))
+			known, had := want[id]
+			if had == isNew || had && known != n {
+				t.Fatalf("%x is %d, new %v; it was %d, known %v", id, n, isNew, known, had)
+			}
+			want[id] = n
+		}
+	})
 }
