@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -163,7 +164,7 @@ func (p *pager) pages(next func(limit int) ([]Row, bool, error)) {
 // give yields the rows of a page.
 func (p *pager) give(rows []Row) bool {
 	for i := range rows {
-		if err := p.un.fill(p.ctx, &rows[i]); err != nil {
+		if err := p.fill(&rows[i]); err != nil {
 			p.yield(Record{}, fmt.Errorf("%s: %w", p.what, &DamagedError{rows[i].Position, rows[i].Feed, err}))
 			return false
 		}
@@ -175,6 +176,21 @@ func (p *pager) give(rows []Row) bool {
 		}
 	}
 	return true
+}
+
+// fill gives a row its attachments. Where their blob is gone, an erasure of other
+// records may have put them into a new one since the row was read.
+func (p *pager) fill(row *Row) error {
+	err := p.un.fill(p.ctx, row)
+	if err == nil || p.ctx.Err() != nil {
+		return err
+	}
+	again, _, readErr := p.s.engine.ReadFeed(p.ctx, row.Shard, row.Feed-1, 1)
+	if readErr != nil || len(again) == 0 || !again[0].Erased && bytes.Equal(again[0].Packed, row.Packed) {
+		return err
+	}
+	*row = again[0]
+	return p.un.fill(p.ctx, row)
 }
 
 // readError tells a closed store from other errors.

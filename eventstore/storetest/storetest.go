@@ -107,6 +107,7 @@ var once = []single{
 	{"CopyIsEqual", copyEqual},
 	{"ImportRefusesWrong", importRefuses},
 	{"CheckpointSeesCutTail", checkpoints},
+	{"AttachmentsInABlobStore", blobStore},
 	{"ShardsAreApart", shardsApart},
 	{"TwoProcesses", twoProcesses},
 	{"TwoProcessesStaleMemory", staleMemory},
