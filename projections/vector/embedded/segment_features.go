@@ -129,7 +129,7 @@ func (t *segmentSparse) postings(term string, buffer *[]posting) []posting {
 			}
 			code = code[used+more:]
 		}
-		if row >= n || next+row >= n || count > math.MaxUint32 {
+		if row >= n || next+row >= n || count == 0 || count > math.MaxUint32 {
 			break
 		}
 		row += next

@@ -58,9 +58,17 @@ type matching struct {
 	stats     vector.Statistics
 	frequency []uint64
 	found     []partMatches
-	lengths   [2048]float64 // Saturation by length, as it was needed
 	best      top
+
+	// What a term gives, by count and length, as it was needed: most documents are
+	// short and have a term once or twice, and a division takes longer than a look.
+	known [knownCounts * knownLengths]float64
 }
+
+const (
+	knownCounts  = 4
+	knownLengths = 512
+)
 
 // partMatches is what one part has of the query's terms.
 type partMatches struct {
@@ -148,14 +156,25 @@ func (m *matching) score(pm *partMatches) {
 			continue
 		}
 		weight := m.stats.Weight(term.Count, m.frequency[t])
+		clear(m.known[:])
 		for _, e := range pm.postings[t] {
 			if !pm.all && !pm.allowed.has(e.row) {
 				continue
 			}
-			if scores[e.row] == 0 {
+			score := &scores[e.row]
+			if *score == 0 {
 				touched = append(touched, e.row)
 			}
-			scores[e.row] += vector.Term(weight, e.count, m.saturation(lengths[e.row]-1))
+			length := lengths[e.row] - 1
+			if e.count > knownCounts || length >= knownLengths {
+				*score += vector.Term(weight, e.count, m.stats.Saturation(length))
+				continue
+			}
+			known := &m.known[(e.count-1)*knownLengths+length]
+			if *known == 0 {
+				*known = vector.Term(weight, e.count, m.stats.Saturation(length))
+			}
+			*score += *known
 		}
 	}
 	m.best.scored += len(touched)
@@ -166,16 +185,6 @@ func (m *matching) score(pm *partMatches) {
 			m.best.offer(candidate{pm.part, row, score})
 		}
 	}
-}
-
-func (m *matching) saturation(length uint32) float64 {
-	if int(length) >= len(m.lengths) {
-		return m.stats.Saturation(length)
-	}
-	if m.lengths[length] == 0 {
-		m.lengths[length] = m.stats.Saturation(length)
-	}
-	return m.lengths[length]
 }
 
 // mergeTerms sorts the terms and adds up the counts of equal ones.
