@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -160,74 +161,77 @@ func (s *store) validate(a Append) error {
 		return &InvalidError{"batches", "is empty; at least one batch is needed"}
 	}
 	if a.Idempotency != nil {
-		if err := validName("idempotency.scope", a.Idempotency.Scope, 4*maxName); err != nil {
-			return err
+		if why := badName(a.Idempotency.Scope, 4*maxName); why != "" {
+			return &InvalidError{"idempotency.scope", why}
 		}
 	}
 	for i := range a.Batches {
-		b := &a.Batches[i]
-		path := func(rest string) string { return fmt.Sprintf("batches[%d].%s", i, rest) }
-		if err := validName(path("log"), string(b.Log), maxName); err != nil {
-			return err
-		}
-		if b.Fork != nil {
-			if err := validName(path("fork.from"), string(b.Fork.From), maxName); err != nil {
-				return err
-			}
-			if b.Fork.From == b.Log {
-				return &InvalidError{path("fork.from"), "is the log itself; a log continues another one"}
-			}
-		}
-		if b.Stream != "" || len(b.Events) > 0 || b.Fork == nil && !b.Close {
-			if err := validName(path("stream"), b.Stream, maxName); err != nil {
-				return err
-			}
-		}
-		for j := range b.Events {
-			if err := validEvent(&b.Events[j]); err != nil {
-				return &InvalidError{path(fmt.Sprintf("events[%d].%s", j, err.Path)), err.Reason}
-			}
+		if part, why := badBatch(&a.Batches[i]); why != "" {
+			return &InvalidError{fmt.Sprintf("batches[%d].%s", i, part), why}
 		}
 	}
 	return nil
 }
 
-func validEvent(e *Event) *InvalidError {
-	if err := validName("type", e.Type, maxName); err != nil {
-		return err.(*InvalidError)
+// badBatch says which part of a batch is wrong, and why; "" where nothing is.
+func badBatch(b *Batch) (part, why string) {
+	if why = badName(string(b.Log), maxName); why != "" {
+		return "log", why
+	}
+	if b.Fork != nil {
+		if why = badName(string(b.Fork.From), maxName); why != "" {
+			return "fork.from", why
+		}
+		if b.Fork.From == b.Log {
+			return "fork.from", "is the log itself; a log continues another one"
+		}
+	}
+	if b.Stream != "" || len(b.Events) > 0 || b.Fork == nil && !b.Close {
+		if why = badName(b.Stream, maxName); why != "" {
+			return "stream", why
+		}
+	}
+	for j := range b.Events {
+		if part, why = badEvent(&b.Events[j]); why != "" {
+			return fmt.Sprintf("events[%d].%s", j, part), why
+		}
+	}
+	return "", ""
+}
+
+func badEvent(e *Event) (part, why string) {
+	if why = badName(e.Type, maxName); why != "" {
+		return "type", why
 	}
 	if e.Schema < 0 || e.Schema > 1<<30 {
-		return &InvalidError{"schema", "must be a version from 1 on"}
+		return "schema", "must be a version from 1 on"
 	}
 	if !utf8.Valid(e.Data) || !json.Valid(e.Data) {
-		return &InvalidError{"data", "must be valid JSON in UTF-8"}
+		return "data", "must be valid JSON in UTF-8"
 	}
 	for k := range e.Attachments {
-		if err := validName(fmt.Sprintf("attachments[%d].name", k), e.Attachments[k].Name, maxName); err != nil {
-			return err.(*InvalidError)
+		if why = badName(e.Attachments[k].Name, maxName); why != "" {
+			return fmt.Sprintf("attachments[%d].name", k), why
 		}
 		for m := range k {
 			if e.Attachments[m].Name == e.Attachments[k].Name {
-				return &InvalidError{fmt.Sprintf("attachments[%d].name", k), "is used twice in one event"}
+				return fmt.Sprintf("attachments[%d].name", k), "is used twice in one event"
 			}
 		}
 	}
-	return nil
+	return "", ""
 }
 
-func validName(path, s string, limit int) error {
+func badName(s string, limit int) string {
 	switch {
 	case s == "":
-		return &InvalidError{path, "is missing"}
+		return "is missing"
 	case len(s) > limit:
-		return &InvalidError{path, fmt.Sprintf("has %d bytes; at most %d are allowed", len(s), limit)}
+		return fmt.Sprintf("has %d bytes; at most %d are allowed", len(s), limit)
 	case !utf8.ValidString(s):
-		return &InvalidError{path, "must be UTF-8"}
+		return "must be UTF-8"
+	case strings.IndexByte(s, 0) >= 0:
+		return "must not contain a NUL byte"
 	}
-	for i := range len(s) {
-		if s[i] == 0 {
-			return &InvalidError{path, "must not contain a NUL byte"}
-		}
-	}
-	return nil
+	return ""
 }
