@@ -120,6 +120,15 @@ func (o ObjectState) Apply(e EventData, at Stamp) ObjectState {
 	return o
 }
 
+// Declares says whether the bucket's schema has a field.
+func (b Bucket) Declares(field string) bool {
+	if b.Schema == nil {
+		return false
+	}
+	schema, err := ParseBucketSchema("bucket_schema", b.Schema)
+	return err == nil && schema.Has(field)
+}
+
 // CheckObject says what of an object does not fit the bucket's schema. Blobs
 // count as the field that their property names.
 func (b Bucket) CheckObject(o Object) error {

@@ -57,8 +57,15 @@ type objectBody struct {
 func (s *Server) input(ctx context.Context, c *Call, b objectBody, extra map[string]json.RawMessage, path string) (commands.ObjectInput, error) {
 	in := commands.ObjectInput{KeyPrefix: b.KeyPrefix, Fields: extra, Metadata: orAbsent(b.Metadata), Edges: orAbsent(b.Edges),
 		IdempotencyKey: b.IdempotencyKey, Policy: c.Query.Get("policy"), SkipDuplicates: b.SkipDuplicates}
-	if given(b.AutoProcess) {
-		in.Fields["auto_process"] = b.AutoProcess // a field of the schema, or refused by it
+	if b.AutoProcess != nil { // a field of the schema, or a query parameter in the wrong place
+		cfg, _, err := s.config(ctx, c.In().Log)
+		if err != nil {
+			return in, err
+		}
+		if k, _ := cfg.Bucket(c.Path("bucket_identifier")); !k.Declares("auto_process") {
+			return in, domain.Invalid(path+"auto_process", "extra_forbidden", "belongs in the query: ?auto_process=true")
+		}
+		in.Fields["auto_process"] = b.AutoProcess
 	}
 	if in.Policy != "" {
 		if err := domain.CheckEnum("query.policy", in.Policy, "insert", "update", "upsert"); err != nil {
@@ -120,12 +127,16 @@ func (s *Server) autoProcess(ctx context.Context, c *Call, ids []string) error {
 }
 
 type objectsBody struct {
-	Objects []json.RawMessage `json:"objects" validate:"required,max=100"`
+	Objects     []json.RawMessage `json:"objects" validate:"required,max=100"`
+	AutoProcess json.RawMessage   `json:"auto_process"`
 }
 
 // createObjects writes up to 100 objects: what is right is written, what is
 // wrong is reported by index.
 func (s *Server) createObjects(ctx context.Context, r *Request[objectsBody]) (any, error) {
+	if r.Body.AutoProcess != nil {
+		return nil, domain.Invalid("auto_process", "extra_forbidden", "belongs in the query: ?auto_process=true")
+	}
 	inputs := make([]commands.ObjectInput, len(r.Body.Objects))
 	wrong := make([]error, len(r.Body.Objects))
 	var good []commands.ObjectInput
@@ -171,7 +182,14 @@ func (s *Server) createObjects(ctx context.Context, r *Request[objectsBody]) (an
 	if err := s.autoProcess(ctx, r.Call, ids); err != nil {
 		return nil, err
 	}
-	return map[string]any{"succeeded": succeeded, "failed": failed, "total_requested": len(inputs), "succeeded_count": len(succeeded), "failed_count": len(failed)}, nil
+	answer := map[string]any{"succeeded": succeeded, "failed": failed, "total_requested": len(inputs), "succeeded_count": len(succeeded), "failed_count": len(failed)}
+	if len(failed) < len(inputs) || len(inputs) == 0 {
+		return answer, nil
+	}
+	// The reference's 422 has the same shape; the members of an error are added to it.
+	answer["success"], answer["status"], answer["request_id"] = false, 422, r.RequestID
+	answer["error"] = envelopeError{Message: fmt.Sprintf("none of the %d objects was written; failed has the reasons", len(inputs)), Type: codes[domain.CodeInvalid].name, Code: "all_failed"}
+	return &Response{Status: 422, Body: answer}, nil
 }
 
 func (s *Server) objectAt(ctx context.Context, c *Call) (projections.At, projections.ObjectRow, error) {
@@ -184,13 +202,20 @@ func (s *Server) objectAt(ctx context.Context, c *Call) (projections.At, project
 }
 
 func (s *Server) object(ctx context.Context, r *Request[None]) (any, error) {
-	return s.objectNow(ctx, r.Call)
+	counted, err := r.QueryBool("include_document_count", true)
+	if err != nil {
+		return nil, err
+	}
+	return s.objectNow(ctx, r.Call, counted)
 }
 
-func (s *Server) objectNow(ctx context.Context, c *Call) (any, error) {
+func (s *Server) objectNow(ctx context.Context, c *Call, counted bool) (any, error) {
 	at, o, err := s.objectAt(ctx, c)
 	if err != nil {
 		return nil, err
+	}
+	if !counted {
+		return objectOut(o.Object, o.Created, o.Updated, o.Status, o.Error), nil
 	}
 	documents, err := s.Documents.ByObject(ctx, at, o.ObjectID, nil)
 	if err != nil {
@@ -230,27 +255,77 @@ func (s *Server) listObjects(ctx context.Context, r *Request[listBody]) (any, er
 	return listed(p, results, page.Next, total), nil
 }
 
+// replaceObject is PUT, which in the reference keeps what is left out as PATCH
+// does. Of metadata it takes each member: one that the object's metadata hold is
+// changed there, any other is a field at the object's root.
 func (s *Server) replaceObject(ctx context.Context, r *Request[objectBody]) (any, error) {
-	in, err := s.input(ctx, r.Call, r.Body, r.Extra(), "")
+	var metadata map[string]json.RawMessage
+	if given(r.Body.Metadata) {
+		if err := json.Unmarshal(r.Body.Metadata, &metadata); err != nil {
+			return nil, domain.Invalid("metadata", "object_type", "must be an object")
+		}
+	}
+	if len(r.Body.Blobs) > 0 {
+		return nil, domain.Invalid("blobs", "immutable", "PUT does not change blobs; use PATCH, or delete the object and create it again")
+	}
+	fields := r.Extra()
+	if err := reserved(fields); err != nil {
+		return nil, err
+	}
+	in, err := s.input(ctx, r.Call, r.Body, fields, "")
 	if err != nil {
 		return nil, err
 	}
 	return s.changeObject(ctx, r.Call, func(o domain.Object) (domain.Object, error) {
-		o.Fields, o.KeyPrefix = in.Fields, in.KeyPrefix
-		if in.Metadata != nil {
-			o.Metadata = in.Metadata
+		var before map[string]json.RawMessage
+		if o.Metadata != nil {
+			if err := json.Unmarshal(o.Metadata, &before); err != nil {
+				return o, fmt.Errorf("read metadata of %s: %w", o.ObjectID, err)
+			}
 		}
-		if in.Blobs != nil {
-			o.Blobs = in.Blobs
+		inside, root := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+		for name, v := range metadata {
+			if _, there := before[name]; there {
+				inside[name] = v
+			} else {
+				root[name] = v
+			}
+		}
+		if err := reserved(root); err != nil {
+			return o, err
+		}
+		o.Fields = merged(merged(o.Fields, root), in.Fields)
+		if in.KeyPrefix != "" {
+			o.KeyPrefix = in.KeyPrefix
+		}
+		if len(inside) > 0 {
+			var err error
+			if o.Metadata, err = json.Marshal(merged(before, inside)); err != nil {
+				return o, err
+			}
 		}
 		return o, nil
 	})
 }
 
+// reserved refuses changes of members that the platform fills in.
+func reserved(fields map[string]json.RawMessage) error {
+	for _, name := range []string{"object_id", "bucket_id", "status", "error", "created_at", "updated_at", "document_count", "consistency", "source_details"} {
+		if _, named := fields[name]; named {
+			return domain.Invalid(name, "reserved", "is a member of the platform and cannot be changed")
+		}
+	}
+	return nil
+}
+
 // patchObject changes the fields that are given; null removes one. Blobs
 // replace those of the same property.
 func (s *Server) patchObject(ctx context.Context, r *Request[objectBody]) (any, error) {
-	in, err := s.input(ctx, r.Call, r.Body, r.Extra(), "")
+	fields := r.Extra()
+	if err := reserved(fields); err != nil {
+		return nil, err
+	}
+	in, err := s.input(ctx, r.Call, r.Body, fields, "")
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +370,7 @@ func (s *Server) changeObject(ctx context.Context, c *Call, change func(domain.O
 	if _, err := s.Commands.ChangeObject(ctx, c.In(), c.Path("bucket_identifier"), c.Path("object_identifier"), change); err != nil {
 		return nil, err
 	}
-	return s.objectNow(ctx, c)
+	return s.objectNow(ctx, c, true)
 }
 
 func (s *Server) deleteObject(ctx context.Context, r *Request[None]) (any, error) {
