@@ -148,7 +148,7 @@ func (s *Server) patchNamespace(ctx context.Context, r *Request[patchNamespaceBo
 
 // sent says whether any setting was sent.
 func (b namespaceSettings) sent() bool {
-	return b.Description != nil || b.FeatureExtractors != nil || b.Features != nil || b.PayloadIndexes != nil || b.AutoCreateIndexes != nil || b.TTLSeconds != nil || given(b.Infrastructure)
+	return b.Description != nil || b.FeatureExtractors != nil || b.Features != nil || b.PayloadIndexes != nil || b.AutoCreateIndexes != nil || b.TTLSeconds != nil
 }
 
 func (s *Server) deleteNamespace(ctx context.Context, r *Request[None]) (any, error) {

@@ -26,6 +26,7 @@ func TestNamespaceScenario(t *testing.T) {
 		Step{Name: "bad vector", Do: "POST /v1/namespaces", Body: `{"namespace_name":"vectors2","vector_configs":[{"name":"v"}]}`, Status: 422, Check: map[string]any{"error.details.validation_errors.0.location": []any{"body", "vector_configs", 0, "dimension"}}},
 		Step{Name: "bad ttl names its path", Do: "POST /v1/namespaces", Body: `{"namespace_name":"brief","ttl_seconds":1}`, Status: 422, Check: map[string]any{"error.details.validation_errors.0.location": []any{"body", "ttl_seconds"}}},
 		Step{Name: "unknown member", Do: "POST /v1/namespaces", Body: `{"namespace_name":"warned","colour":"red"}`, Events: namespaceCreated, Check: map[string]any{"warnings.0": Match("colour")}},
+		Step{Name: "authorization that nobody enforces", Do: "POST /v1/namespaces", Body: `{"namespace_name":"guarded","infrastructure":{"authorization":{"enabled":true}}}`, Status: 501},
 		Step{Name: "by id", Do: "GET /v1/namespaces/${ns}", Check: map[string]any{"namespace_name": "films"}},
 		Step{Name: "by name", Do: "GET /v1/namespaces/films/", Check: map[string]any{"namespace_id": "${ns}", "bucket_count": 0}},
 		Step{Name: "of another organization", Do: "GET /v1/namespaces/${ns}", As: "other", Status: 404},

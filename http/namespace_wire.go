@@ -119,6 +119,10 @@ type namespaceSettings struct {
 
 // check refuses extractors that do not exist and parameters that do not fit.
 func (b namespaceSettings) check() ([]domain.ExtractorRef, error) {
+	if given(b.Infrastructure) && string(b.Infrastructure) != "{}" {
+		// To keep it and not to act on it would promise an authorization that nothing enforces.
+		return nil, &domain.Error{Code: domain.CodeUnsupported, Reason: "infrastructure_not_enabled", Message: "infrastructure: this version of Varve has no external authorization or hosting to configure; leave it out"}
+	}
 	var refs []domain.ExtractorRef
 	for i, e := range b.FeatureExtractors {
 		at := fmt.Sprintf("feature_extractors[%d]", i)
@@ -185,9 +189,6 @@ func (b namespaceSettings) onto(s domain.NamespaceSettings, refs []domain.Extrac
 	}
 	if b.TTLSeconds != nil {
 		s.TTLSeconds = *b.TTLSeconds
-	}
-	if given(b.Infrastructure) {
-		s.Infrastructure = b.Infrastructure
 	}
 	return s
 }

@@ -151,7 +151,21 @@ type listAnswer[T any] struct {
 	Results    []T        `json:"results"`
 	Pagination pagination `json:"pagination"`
 	TotalCount *int       `json:"total_count,omitempty"`
-	Warned
+	// Warnings are objects in lists (only documents/list has texts, and its own type).
+	Warnings []listWarning `json:"warnings,omitempty"`
+}
+
+// listWarning is DegradedEntry of the reference.
+type listWarning struct {
+	Resource string `json:"resource"`
+	Reason   string `json:"reason"`
+	NextStep string `json:"next_step"`
+}
+
+func (a *listAnswer[T]) warn(texts []string) {
+	for _, text := range texts {
+		a.Warnings = append(a.Warnings, listWarning{"request", text, "leave the member out, or look it up in /openapi.json"})
+	}
 }
 
 // listed makes the envelope of one page. next is the cursor of the page after

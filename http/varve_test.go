@@ -11,12 +11,20 @@ import (
 	"varve/cmd/varve/serve"
 	"varve/commands"
 	"varve/eventstore"
+	"varve/http/openapi"
 	"varve/http/scenario"
 )
 
 // open is Varve as it is served, in a directory of the test: SQLite, read
 // models, index, batches. Its keys: admin of one organization, other of another.
 func open(t *testing.T) *scenario.Stack {
+	t.Helper()
+	s, _ := openWith(t)
+	return s
+}
+
+// openWith also tells which operations it serves.
+func openWith(t *testing.T) (*scenario.Stack, func(openapi.Operation) bool) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	v, err := serve.Open(ctx, serve.Config{Data: t.TempDir(), Workers: 2, MaxBody: 16 << 20, RateLimit: -1, Drain: 5 * time.Second, LogLevel: "error", AllowPrivate: true})
@@ -46,7 +54,7 @@ func open(t *testing.T) *scenario.Stack {
 		}
 		s.Keys[as] = made.APIKey
 	}
-	return s
+	return s, v.API.Served
 }
 
 // TestFirstSteps is what someone does first, as the documents tell it.

@@ -34,6 +34,27 @@ type Operation struct {
 	responses map[string]any
 }
 
+// BodyMembers lists the members that the document knows in the operation's
+// JSON body; none where it has no body or a free one.
+func (o Operation) BodyMembers() []string {
+	c := load()
+	op := c.document["paths"].(map[string]any)[o.Path].(map[string]any)[strings.ToLower(o.Method)].(map[string]any)
+	body, _ := op["requestBody"].(map[string]any)
+	content, _ := body["content"].(map[string]any)
+	media, _ := content["application/json"].(map[string]any)
+	schema, _ := media["schema"].(map[string]any)
+	if ref, ok := schema["$ref"].(string); ok {
+		schema, _ = c.document["components"].(map[string]any)["schemas"].(map[string]any)[ref[strings.LastIndex(ref, "/")+1:]].(map[string]any)
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	names := make([]string, 0, len(properties))
+	for name := range properties {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
 // Success is the status that the client reads: 200, 202 or 204.
 func (o Operation) Success() int {
 	for _, status := range []int{200, 202, 204} {
