@@ -96,6 +96,14 @@ func processor(b *testing.B, run func()) {
 	b.ReportMetric(float64(used()-before)/float64(n)/1e6, "cpu-ms/op")
 }
 
+func fiveTerms(zipf *rand.Zipf) []domain.TermCount {
+	terms := map[string]uint32{}
+	for range 5 {
+		terms[fmt.Sprintf("w%d", zipf.Uint64())]++
+	}
+	return domain.SortTerms(terms)
+}
+
 func randomVector(r *rand.Rand, dims int) []float32 {
 	v := make([]float32, dims)
 	for j := range v {
@@ -181,27 +189,53 @@ func BenchmarkHybrid(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	one := func(r *rand.Rand, zipf *rand.Zipf, filter *domain.Filter, texts bool) error {
+		v, err := x.View(context.Background(), benchLog, x.Position(benchLog))
+		if err != nil {
+			return err
+		}
+		defer v.Close()
+		set, err := v.Allow(context.Background(), []string{"col_a"}, filter)
+		if err != nil {
+			return err
+		}
+		if _, err := v.Dense(context.Background(), set, vectortest.Dense, randomVector(r, dims), 100); err != nil || !texts {
+			return err
+		}
+		_, err = v.Sparse(context.Background(), set, vectortest.Sparse, fiveTerms(zipf), 100)
+		return err
+	}
 	query := func(b *testing.B, filter func() *domain.Filter) {
 		processor(b, func() {
-			v, err := x.View(context.Background(), benchLog, x.Position(benchLog))
-			if err != nil {
+			if err := one(r, zipf, filter(), true); err != nil {
 				b.Fatal(err)
 			}
-			set, err := v.Allow(context.Background(), []string{"col_a"}, filter())
-			if err != nil {
-				b.Fatal(err)
+		})
+	}
+	for _, texts := range []bool{false, true} {
+		b.Run(fmt.Sprintf("8 clients, texts %t", texts), func(b *testing.B) {
+			var clients sync.WaitGroup
+			queries := make(chan struct{})
+			for c := range uint64(8) {
+				clients.Add(1)
+				go func() {
+					defer clients.Done()
+					r := rand.New(rand.NewPCG(c, 9))
+					zipf := rand.NewZipf(r, 1.1, 4, 50_000)
+					for range queries {
+						filter := half
+						if r.IntN(2) == 0 {
+							filter = nil
+						}
+						if err := one(r, zipf, filter, texts); err != nil {
+							b.Error(err)
+						}
+					}
+				}()
 			}
-			if _, err := v.Dense(context.Background(), set, vectortest.Dense, randomVector(r, dims), 100); err != nil {
-				b.Fatal(err)
-			}
-			terms := map[string]uint32{}
-			for range 5 {
-				terms[fmt.Sprintf("w%d", zipf.Uint64())]++
-			}
-			if _, err := v.Sparse(context.Background(), set, vectortest.Sparse, domain.SortTerms(terms), 100); err != nil {
-				b.Fatal(err)
-			}
-			v.Close()
+			processor(b, func() { queries <- struct{}{} })
+			close(queries)
+			clients.Wait()
 		})
 	}
 	b.Run("all", func(b *testing.B) { query(b, func() *domain.Filter { return nil }) })
@@ -238,11 +272,7 @@ func BenchmarkHybrid(b *testing.B) {
 			b.Fatal(err)
 		}
 		processor(b, func() {
-			terms := map[string]uint32{}
-			for range 5 {
-				terms[fmt.Sprintf("w%d", zipf.Uint64())]++
-			}
-			if _, err := v.Sparse(context.Background(), set, vectortest.Sparse, domain.SortTerms(terms), 100); err != nil {
+			if _, err := v.Sparse(context.Background(), set, vectortest.Sparse, fiveTerms(zipf), 100); err != nil {
 				b.Fatal(err)
 			}
 		})
