@@ -11,13 +11,14 @@ MEMBER = "member@example.org"
 
 
 def health(s):
-    """Health is answered without a key."""
+    """Health is answered without a key, its parts only with one."""
     open_ = Typed(s.recorder, s.host)
     open_("HealthApi.healthcheck_health", gives=object)
     open_("HealthApi.liveness_health", gives=object, optional=True)
-    deep = open_("HealthApi.healthcheck_deep_health", gives=mixpeek.HealthCheckResponse, optional=True)
-    if deep is not None:
-        equal(deep.status.value, "OK", "deep health")
+    open_.refused(401, "UnauthorizedError", "HealthApi.healthcheck_deep_health")
+    deep = s.typed("HealthApi.healthcheck_deep_health", gives=mixpeek.HealthCheckResponse)
+    equal(deep.status.value, "OK", "deep health")
+    holds(all(deep.data.to_dict().values()), f"every part is well, got {deep.data.to_dict()}")
 
 
 def who_am_i(s):
