@@ -153,12 +153,16 @@ func (h *Handler) submission(in In, c domain.Config, s domain.BatchState, object
 
 // CancelBatch stops a batch; objects that were done stay done.
 func (h *Handler) CancelBatch(ctx context.Context, in In, batchID, reason string) (domain.BatchState, error) {
-	return h.onBatch(ctx, in, batchID, func(_ domain.Config, s domain.BatchState) ([]domain.EventData, error) {
+	s, err := h.onBatch(ctx, in, batchID, func(_ domain.Config, s domain.BatchState) ([]domain.EventData, error) {
 		if s.Terminal() {
 			return nil, domain.Errorf(domain.CodeConflict, "batch %s is %s already", batchID, s.Status)
 		}
 		return []domain.EventData{&domain.BatchCanceled{BatchID: batchID, TaskID: s.TaskID, Reason: reason}}, nil
 	})
+	if err == nil {
+		h.batches.interrupt(in.Log, batchID)
+	}
+	return s, err
 }
 
 // DeleteBatch removes a batch that does not run; its documents stay.

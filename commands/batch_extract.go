@@ -42,10 +42,19 @@ func (h *Handler) extractObject(ctx context.Context, in In, s domain.BatchState,
 		if err != nil {
 			return err
 		}
-		if !o.Exists || !c.Holds(o.BucketID, o.ConfigVersion) || settled(s, o, collectionID) {
+		if !o.Exists || !c.Holds(o.BucketID, o.ConfigVersion) {
 			return nil
 		}
-		err = h.extractOnce(ctx, in, s, c, k, o)
+		before := o.Outcomes[collectionID]
+		switch {
+		case settled(s, o, collectionID) && before.Failed && before.Attempt != s.Attempt:
+			// Not tried again, and still failed: this attempt says so too.
+			err = h.fail(ctx, in, s, k, o, &extract.Error{Kind: extract.Kind(before.ErrorType), Reason: before.Error})
+		case settled(s, o, collectionID):
+			return nil
+		default:
+			err = h.extractOnce(ctx, in, s, c, k, o)
+		}
 		var conflict *eventstore.ConflictError
 		var busy *eventstore.OverloadedError
 		if (errors.As(err, &conflict) || errors.As(err, &busy)) && try < 50 && ctx.Err() == nil {
@@ -77,12 +86,7 @@ func (h *Handler) extractOnce(ctx context.Context, in In, s domain.BatchState, c
 		if !errors.As(err, &failure) {
 			return err
 		}
-		b, err := batchOf(in.Log, domain.ObjectStream(o.ObjectID), eventstore.Exactly(o.Version), &domain.ObjectFailed{ObjectID: o.ObjectID, BucketID: o.BucketID,
-			ObjectVersion: o.SavedVersion, BatchID: s.BatchID, Attempt: s.Attempt, CollectionID: k.CollectionID, ErrorType: string(failure.Kind), Error: failure.Reason})
-		if err != nil {
-			return err
-		}
-		return h.appendExtraction(ctx, in, s, o, k, 0, []eventstore.Batch{b})
+		return h.fail(ctx, in, s, k, o, failure)
 	}
 	var batches []eventstore.Batch
 	ids := make([]string, len(documents))
@@ -121,6 +125,15 @@ func (h *Handler) extractOnce(ctx context.Context, in In, s domain.BatchState, c
 		return err
 	}
 	return h.appendExtraction(ctx, in, s, o, k, 0, append(batches, done))
+}
+
+func (h *Handler) fail(ctx context.Context, in In, s domain.BatchState, k domain.Collection, o domain.ObjectState, failure *extract.Error) error {
+	b, err := batchOf(in.Log, domain.ObjectStream(o.ObjectID), eventstore.Exactly(o.Version), &domain.ObjectFailed{ObjectID: o.ObjectID, BucketID: o.BucketID,
+		ObjectVersion: o.SavedVersion, BatchID: s.BatchID, Attempt: s.Attempt, CollectionID: k.CollectionID, ErrorType: string(failure.Kind), Error: failure.Reason})
+	if err != nil {
+		return err
+	}
+	return h.appendExtraction(ctx, in, s, o, k, 0, []eventstore.Batch{b})
 }
 
 // appendExtraction appends under the key (batch, attempt, collection, object,

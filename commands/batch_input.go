@@ -78,8 +78,8 @@ func (h *Handler) readBlob(ctx context.Context, in In, b domain.Blob) ([]byte, e
 	if errors.Is(err, blob.ErrNotFound) {
 		return nil, &extract.Error{Kind: extract.Permanent, Reason: fmt.Sprintf("the bytes of blob %s (%s) are gone", b.Property, b.Digest), Err: err}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read blob %s: %w", b.Digest, err)
+	if err != nil && ctx.Err() == nil {
+		return nil, &extract.Error{Kind: extract.Transient, Reason: fmt.Sprintf("the bytes of blob %s (%s) cannot be read now", b.Property, b.Digest), Err: err}
 	}
-	return bytes, nil
+	return bytes, err
 }

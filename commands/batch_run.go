@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,8 +26,70 @@ type BatchRef struct {
 // batchRunner is the process manager of batches: it knows which run here.
 type batchRunner struct {
 	mu      sync.Mutex
-	running map[BatchRef]bool
+	running map[batchKey]*batchRun
 	wakes   chan BatchRef
+}
+
+type batchKey struct {
+	log eventstore.LogID
+	id  string
+}
+
+// batchRun is a batch that runs here.
+type batchRun struct {
+	again bool // woken while it ran: look at it once more
+	stop  context.CancelFunc
+}
+
+// begin enters a batch, nil where it runs already and will look at itself again.
+func (r *batchRunner) begin(ref BatchRef) *batchRun {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := batchKey{ref.Log, ref.BatchID}
+	if run := r.running[key]; run != nil {
+		run.again = true
+		return nil
+	}
+	if r.running == nil {
+		r.running = map[batchKey]*batchRun{}
+	}
+	run := &batchRun{}
+	r.running[key] = run
+	return run
+}
+
+// attempt gives the context of a look at the batch.
+func (r *batchRunner) attempt(ctx context.Context, run *batchRun) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ctx, run.stop = context.WithCancel(ctx)
+	run.again = false
+	return ctx
+}
+
+// end leaves the batch unless it was woken meanwhile or keep is set.
+func (r *batchRunner) end(ref BatchRef, run *batchRun, keep bool) (ended bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	run.stop()
+	if keep || run.again {
+		return false
+	}
+	delete(r.running, batchKey{ref.Log, ref.BatchID})
+	return true
+}
+
+// interrupt stops the attempt that runs here, if one does, and lets it look at
+// the batch again.
+func (r *batchRunner) interrupt(log eventstore.LogID, batchID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if run := r.running[batchKey{log, batchID}]; run != nil {
+		run.again = true
+		if run.stop != nil {
+			run.stop()
+		}
+	}
 }
 
 func (r *batchRunner) channel() chan BatchRef {
@@ -59,23 +122,9 @@ func (h *Handler) RunBatches(ctx context.Context, objects int) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	start := func(ref BatchRef) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.running == nil {
-			r.running = map[BatchRef]bool{}
+		if run := r.begin(ref); run != nil {
+			running.Go(func() { h.follow(ctx, ref, run, slots) })
 		}
-		if r.running[ref] {
-			return
-		}
-		r.running[ref] = true
-		running.Go(func() {
-			if err := h.runBatch(ctx, ref, slots); err != nil && ctx.Err() == nil {
-				h.Log.Error("batch stopped", slog.String("batch", ref.BatchID), slog.Any("error", err))
-			}
-			r.mu.Lock()
-			delete(r.running, ref)
-			r.mu.Unlock()
-		})
 	}
 	for _, ref := range active {
 		start(ref)
@@ -93,6 +142,36 @@ func (h *Handler) RunBatches(ctx context.Context, objects int) error {
 					}
 				}
 			}
+		}
+	}
+}
+
+// longestWait is the most time between two tries of a batch that the store stopped.
+const longestWait = 30 * time.Second
+
+// follow runs a batch until it has nothing more to do. What stops it without
+// being an object's own fault (a full disk, an overloaded store) is tried again.
+func (h *Handler) follow(ctx context.Context, ref BatchRef, run *batchRun, slots chan struct{}) {
+	for wait := time.Second; ; wait = min(2*wait, longestWait) {
+		attempt := h.batches.attempt(ctx, run)
+		err := h.runBatch(attempt, ref, slots)
+		if attempt.Err() != nil || errors.Is(err, eventstore.ErrClosed) {
+			err = nil // stopped, canceled, or its namespace was deleted
+		}
+		if h.batches.end(ref, run, err != nil && ctx.Err() == nil) {
+			return
+		}
+		if ctx.Err() != nil {
+			continue // begun again by a wake: the next look ends at once
+		}
+		if err == nil {
+			wait = time.Second
+			continue
+		}
+		h.Log.Error("batch stopped; it is tried again", slog.String("batch", ref.BatchID), slog.Duration("after", wait), slog.Any("error", err))
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
 		}
 	}
 }
@@ -115,11 +194,16 @@ func (h *Handler) runBatch(ctx context.Context, ref BatchRef, slots chan struct{
 	for tier := s.TierDone; tier < len(s.Tiers); tier++ {
 		group, work := errgroup.WithContext(ctx)
 		for _, object := range s.Running {
+			taken := false
 			select {
 			case slots <- struct{}{}:
+				taken = true
 			case <-work.Done():
 			}
 			if work.Err() != nil {
+				if taken {
+					<-slots
+				}
 				break
 			}
 			group.Go(func() error {

@@ -26,6 +26,7 @@ type BlobInput struct {
 	Property string
 	Type     string
 	Data     json.RawMessage
+	URL      string // instead of data: fetched whatever it looks like
 	Checksum string // hex SHA-256 of the bytes, checked where given
 	Metadata json.RawMessage
 }
@@ -44,6 +45,9 @@ func (h *Handler) TakeBlob(ctx context.Context, in In, path string, b BlobInput)
 	kind := domain.FieldType(b.Type)
 	if !slices.Contains(domain.BucketFieldTypes, kind) {
 		return out, domain.Invalid(path+".type", "enum", "%q is not a type; allowed are %v", b.Type, domain.BucketFieldTypes)
+	}
+	if b.URL != "" {
+		return h.fetch(ctx, in, path, "url", b.URL, out, b)
 	}
 	if len(b.Data) == 0 {
 		return out, domain.Invalid(path+".data", "missing", "a blob needs data: text, JSON, base64, a data URI or a URL")
@@ -64,9 +68,9 @@ func (h *Handler) TakeBlob(ctx context.Context, in In, path string, b BlobInput)
 	}
 	switch {
 	case d.URL != "":
-		return h.fetch(ctx, in, path, out, b, d.URL)
+		return h.fetch(ctx, in, path, "data.url", d.URL, out, b)
 	case isString && isURL(text):
-		return h.fetch(ctx, in, path, out, b, text)
+		return h.fetch(ctx, in, path, "data", text, out, b)
 	case d.Base64 != nil:
 		raw, err := blob.DecodeBase64(*d.Base64)
 		if err != nil {
@@ -137,14 +141,14 @@ func hidesText(s string) bool {
 	return !strings.ContainsFunc(string(b), func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) })
 }
 
-func (h *Handler) fetch(ctx context.Context, in In, path string, out domain.Blob, b BlobInput, url string) (domain.Blob, error) {
+func (h *Handler) fetch(ctx context.Context, in In, path, member, url string, out domain.Blob, b BlobInput) (domain.Blob, error) {
 	source, err := h.Fetch.Open(ctx, url)
 	if err == nil {
 		defer source.Close()
 		out.SourceURL = source.URL
 		out, err = h.keep(ctx, in, path, out, b, source, source.MimeType)
 	}
-	return out, notFetched(path, err)
+	return out, notFetched(path+"."+member, err)
 }
 
 // notFetched tells the client why a blob's bytes could not be had.
@@ -153,7 +157,7 @@ func notFetched(path string, err error) error {
 	if !errors.As(err, &failed) {
 		return err
 	}
-	v := domain.Violation{Path: path + ".data", Type: "blob_not_fetched", Message: failed.Error()}
+	v := domain.Violation{Path: path, Type: "blob_not_fetched", Message: failed.Error()}
 	return &domain.Error{Code: domain.CodeInvalid, Reason: v.Type, Message: v.Path + ": " + v.Message, Violations: []domain.Violation{v}, Err: err}
 }
 

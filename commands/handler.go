@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"varve/domain"
@@ -200,11 +201,21 @@ func FoldConfig(c domain.Config, r eventstore.Record) (domain.Config, error) {
 func state[S interface {
 	Apply(domain.EventData, domain.Stamp) S
 }](ctx context.Context, store eventstore.Store, log eventstore.LogID, stream string) (S, []eventstore.Record, error) {
+	return stateAt[S](ctx, store, log, stream, math.MaxUint64)
+}
+
+// stateAt is state as it was at a version of the stream.
+func stateAt[S interface {
+	Apply(domain.EventData, domain.Stamp) S
+}](ctx context.Context, store eventstore.Store, log eventstore.LogID, stream string, version uint64) (S, []eventstore.Record, error) {
 	var s S
 	var records []eventstore.Record
 	for r, err := range store.ReadStream(ctx, log, stream, 0) {
 		if err != nil {
 			return s, nil, fmt.Errorf("read %s: %w", stream, err)
+		}
+		if r.Version > version {
+			break
 		}
 		e, at, err := decode(r)
 		if err != nil {

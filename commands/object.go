@@ -48,7 +48,7 @@ func (h *Handler) CreateObjects(ctx context.Context, in In, bucket string, input
 	ids := make([]string, len(inputs))
 	var saved []SavedObject
 	var errs []error
-	_, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
+	records, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
 		c, _, err := h.Configs.Head(ctx, in.Log)
 		if err != nil {
 			return nil, err
@@ -89,18 +89,8 @@ func (h *Handler) CreateObjects(ctx context.Context, in In, bucket string, input
 	if err != nil && !errors.Is(err, errNothing) {
 		return nil, nil, err
 	}
-	if saved == nil { // replayed: decide nothing, show what is there
-		saved, errs = make([]SavedObject, len(inputs)), make([]error, len(inputs))
-		c, _, err := h.Configs.Head(ctx, in.Log)
-		if err != nil {
-			return nil, nil, err
-		}
-		for i, input := range inputs {
-			b, _ := c.Bucket(bucket)
-			if ids[i], err = h.objectID(in, b, input, i); err != nil {
-				errs[i] = err
-			}
-		}
+	if saved == nil {
+		return h.replayedObjects(ctx, in, bucket, inputs, records)
 	}
 	for i, id := range ids {
 		if errs[i] != nil || saved[i].Exists {
@@ -111,6 +101,41 @@ func (h *Handler) CreateObjects(ctx context.Context, in In, bucket string, input
 			return nil, nil, err
 		}
 		saved[i] = SavedObject{ObjectState: s}
+	}
+	return saved, errs, nil
+}
+
+// replayedObjects tells again what the first request under an idempotency key
+// did: the objects as it wrote them, and why it refused others.
+func (h *Handler) replayedObjects(ctx context.Context, in In, bucket string, inputs []ObjectInput, records []eventstore.Record) ([]SavedObject, []error, error) {
+	saved, errs := make([]SavedObject, len(inputs)), make([]error, len(inputs))
+	written := map[string]uint64{} // stream → version
+	for _, r := range records {
+		written[r.Stream] = r.Version
+	}
+	c, err := h.Configs.At(ctx, in.Log, records[0].Position)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, _ := c.Bucket(bucket)
+	for i, input := range inputs {
+		object, _, before, err := h.decideObject(ctx, in, c, b, input, i)
+		stream := domain.ObjectStream(object.ObjectID)
+		if version, ok := written[stream]; ok {
+			if saved[i].ObjectState, _, err = stateAt[domain.ObjectState](ctx, h.Store, in.Log, stream, version); err != nil {
+				return nil, nil, err
+			}
+			delete(written, stream)
+			continue
+		}
+		switch {
+		case err != nil:
+			errs[i] = err
+		case before != nil:
+			saved[i] = *before
+		default:
+			errs[i] = domain.Errorf(domain.CodeConflict, "the first request under this idempotency key did not write this object; send it under a new key")
+		}
 	}
 	return saved, errs, nil
 }
@@ -132,7 +157,7 @@ func (h *Handler) objectID(in In, b domain.Bucket, o ObjectInput, index int) (st
 			if err != nil {
 				return "", domain.Invalid(f, "value", "%v", err)
 			}
-			values = append(values, decoded)
+			values = append(values, domain.KeyValue(decoded))
 		}
 		return domain.DeriveID(domain.ObjectPrefix, values...), nil
 	case o.IdempotencyKey != "":
@@ -194,6 +219,9 @@ func (h *Handler) ChangeObject(ctx context.Context, in In, bucket, objectID stri
 			return nil, err
 		}
 		o.ObjectID, o.BucketID, o.ConfigVersion = objectID, b.BucketID, c.Version
+		if err := keyStays(b, before.Object, o); err != nil {
+			return nil, err
+		}
 		if err := b.CheckObject(o); err != nil {
 			return nil, err
 		}
@@ -205,6 +233,22 @@ func (h *Handler) ChangeObject(ctx context.Context, in In, bucket, objectID stri
 	}
 	s, _, err := state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(objectID))
 	return s, err
+}
+
+// keyStays refuses another value of a field of the unique key: the object's id
+// is derived from it.
+func keyStays(b domain.Bucket, before, after domain.Object) error {
+	if b.UniqueKey == nil {
+		return nil
+	}
+	for _, f := range b.UniqueKey.Fields {
+		x, errX := domain.DecodeValue(before.Fields[f])
+		y, errY := domain.DecodeValue(after.Fields[f])
+		if (errX == nil) != (errY == nil) || errX == nil && !domain.EqualValues(x, y) {
+			return domain.Invalid(f, "immutable", "is part of the bucket's unique key, by which the object is known; delete the object and write it again")
+		}
+	}
+	return nil
 }
 
 // DeleteObject ends an object and every document that was derived from it, in one append.

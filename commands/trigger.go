@@ -2,6 +2,8 @@ package commands
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"varve/domain"
 )
@@ -42,6 +44,11 @@ func (h *Handler) TriggerCollection(ctx context.Context, in In, cmd TriggerColle
 	if len(buckets) == 0 {
 		return nil, domain.Errorf(domain.CodeBadRequest, "collection %s does not come from a bucket: there is nothing to run", k.Name)
 	}
+	if len(buckets) > 1 {
+		if err := h.checkKnown(ctx, in, c, buckets, cmd.ObjectIDs); err != nil {
+			return nil, err
+		}
+	}
 	var batches []domain.BatchState
 	for _, bucket := range buckets {
 		one := in
@@ -72,6 +79,20 @@ func (h *Handler) TriggerCollection(ctx context.Context, in In, cmd TriggerColle
 		batches = append(batches, b)
 	}
 	return batches, nil
+}
+
+// checkKnown refuses ids that no object of the buckets has, before any batch is made.
+func (h *Handler) checkKnown(ctx context.Context, in In, c domain.Config, buckets, ids []string) error {
+	for i, id := range ids {
+		s, _, err := state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(id))
+		if err != nil {
+			return err
+		}
+		if !s.Exists || !slices.Contains(buckets, s.BucketID) || !c.Holds(s.BucketID, s.ConfigVersion) {
+			return domain.Invalid(fmt.Sprintf("object_ids[%d]", i), "reference", "object %q does not exist in the buckets that the collection comes from", id)
+		}
+	}
+	return nil
 }
 
 func (h *Handler) objectsIn(ctx context.Context, in In, bucket string, ids []string) ([]string, error) {

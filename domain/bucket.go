@@ -1,6 +1,9 @@
 package domain
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // Bucket is a place for source objects of one shape.
 type Bucket struct {
@@ -63,12 +66,22 @@ func (c Config) SaveBucket(b Bucket, force bool) (*BucketSaved, error) {
 		if len(b.UniqueKey.Fields) == 0 {
 			return nil, Invalid("unique_key.fields", "length", "name at least one field")
 		}
+		for i, f := range b.UniqueKey.Fields {
+			if !schema.Has(f) {
+				return nil, Invalid(indexed("unique_key.fields", i), "reference", "the schema has no field %q; it has: %s", f, schema.Names())
+			}
+		}
 		if b.UniqueKey.DefaultPolicy == "" {
 			b.UniqueKey = &UniqueKey{Fields: b.UniqueKey.Fields, DefaultPolicy: "insert"}
 		}
 		if err := CheckEnum("unique_key.default_policy", b.UniqueKey.DefaultPolicy, "insert", "update", "upsert"); err != nil {
 			return nil, err
 		}
+	}
+	if before, ok := c.Buckets[b.BucketID]; ok && !force && !sameKey(before.UniqueKey, b.UniqueKey) {
+		e := Invalid("unique_key.fields", "immutable", "objects already written are known by the fields of the unique key; pass force_schema_break=true to change them all the same")
+		e.Reason = "breaking_schema_change"
+		return nil, e
 	}
 	if before, ok := c.Buckets[b.BucketID]; ok && before.Schema != nil && !force {
 		old, err := ParseBucketSchema("bucket_schema", before.Schema)
@@ -79,6 +92,13 @@ func (c Config) SaveBucket(b Bucket, force bool) (*BucketSaved, error) {
 		}
 	}
 	return &BucketSaved{Bucket: b}, nil
+}
+
+func sameKey(a, b *UniqueKey) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Fields, b.Fields)
 }
 
 // DeleteBucket decides a bucket's deletion; collections that read it stay and

@@ -113,9 +113,9 @@ func (o ObjectState) Apply(e EventData, at Stamp) ObjectState {
 		o.Exists, o.Updated = false, at
 	case *ObjectExtracted:
 		o.Extracted = with(o.Extracted, e.CollectionID, e.Documents)
-		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, false, "", len(e.Documents)})
+		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, false, "", "", len(e.Documents)})
 	case *ObjectFailed:
-		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, true, e.ErrorType, 0})
+		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, true, e.ErrorType, e.Error, 0})
 	}
 	return o
 }
@@ -168,5 +168,6 @@ type Outcome struct {
 	ObjectVersion uint64
 	Failed        bool
 	ErrorType     string
+	Error         string
 	Documents     int
 }

@@ -306,6 +306,29 @@ func numberKey(s string) string {
 	return text + "e" + strconv.Itoa(d.point-d.digits())
 }
 
+// KeyValue gives equal numbers one form wherever they stand in a value, so that
+// ids derived from equal values are equal.
+func KeyValue(v any) any {
+	switch v := v.(type) {
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = KeyValue(item)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, item := range v {
+			out[name] = KeyValue(item)
+		}
+		return out
+	}
+	if s, ok := numberText(v); ok {
+		return json.Number(numberKey(s))
+	}
+	return v
+}
+
 // IsInteger says whether a decoded value is a number without a fraction, in
 // whatever form it is written (5, 5.0, 5e3).
 func IsInteger(v any) bool {

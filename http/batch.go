@@ -190,12 +190,16 @@ func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) 
 	if err != nil {
 		return nil, err
 	}
+	filter, err := r.filter()
+	if err != nil {
+		return nil, err
+	}
 	var all []*batchWire
 	if err := s.Models.CatchUp(ctx, "batches"); err != nil {
 		return nil, err
 	}
 	for _, n := range r.ownNamespaces() {
-		page, err := s.Batches.List(ctx, eventstore.LogID(n.Log), projections.BatchQuery{BucketID: r.Body.BucketID, CollectionID: r.Body.CollectionID, Status: r.Body.Status, Limit: 1000})
+		page, err := s.Batches.List(ctx, eventstore.LogID(n.Log), projections.BatchQuery{BucketID: r.Body.BucketID, CollectionID: r.Body.CollectionID, Status: r.Body.Status, Filter: filter, Search: r.Body.Search, Limit: 1000})
 		if err != nil {
 			return nil, err
 		}
@@ -336,6 +340,9 @@ type retryBody struct {
 func (s *Server) retryBatch(ctx context.Context, r *Request[retryBody]) (any, error) {
 	if _, err := s.batchOf(ctx, r.Call); err != nil {
 		return nil, err
+	}
+	if len(r.Body.TierNums) > 0 {
+		return nil, domain.Invalid("tier_nums", "unsupported", "single tiers are not retried; leave it out: every tier is run, and what is done already is not done again")
 	}
 	mode := r.Body.Mode
 	if mode == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"varve/commands"
 	"varve/domain"
@@ -77,10 +78,10 @@ func (s *Server) input(ctx context.Context, c *Call, b objectBody, extra map[str
 		if blob.UploadID != "" {
 			return in, domain.Invalid(at+".upload_id", "unsupported", "uploads are not served yet; send the bytes in data, as base64 or as a URL")
 		}
-		if blob.URL != "" && !given(blob.Data) {
-			blob.Data, _ = json.Marshal(blob.URL)
+		if given(blob.Data) {
+			blob.URL = "" // clients that have both mean the same
 		}
-		taken, err := s.Commands.TakeBlob(ctx, c.In(), at, commands.BlobInput{Property: blob.Property, Type: blob.Type, Data: orAbsent(blob.Data), Checksum: blob.Checksum, Metadata: orAbsent(blob.Metadata)})
+		taken, err := s.Commands.TakeBlob(ctx, c.In(), at, commands.BlobInput{Property: blob.Property, Type: blob.Type, Data: orAbsent(blob.Data), URL: blob.URL, Checksum: blob.Checksum, Metadata: orAbsent(blob.Metadata)})
 		if err != nil {
 			return in, err
 		}
@@ -337,15 +338,10 @@ func (s *Server) patchObject(ctx context.Context, r *Request[objectBody]) (any, 
 		if in.Metadata != nil {
 			o.Metadata = in.Metadata
 		}
-		for _, b := range in.Blobs {
-			kept := []domain.Blob{}
-			for _, before := range o.Blobs {
-				if before.Property != b.Property {
-					kept = append(kept, before)
-				}
-			}
-			o.Blobs = append(kept, b)
-		}
+		kept := slices.DeleteFunc(slices.Clone(o.Blobs), func(before domain.Blob) bool {
+			return slices.ContainsFunc(in.Blobs, func(b domain.Blob) bool { return b.Property == before.Property })
+		})
+		o.Blobs = append(kept, in.Blobs...)
 		return o, nil
 	})
 }
