@@ -10,10 +10,10 @@ import (
 const copyAtOnce = 1000
 
 // Copy writes everything of one store into another, empty one: records as they
-// are, branches, closed logs, cut feeds. Interrupted, it goes on where the target
-// ends. Both must have the same number of shards; nothing may be appended to
-// either meanwhile. Idempotency keys are not copied. progress, where not nil, is
-// told after every page how many records of a shard are done, of how many.
+// are, branches, closed logs, cut feeds, idempotency keys. Interrupted, it goes on
+// where the target ends. Both must have the same number of shards; nothing may be
+// appended to either meanwhile. progress, where not nil, is told after every page
+// how many records of a shard are done, of how many.
 func Copy(ctx context.Context, from, to Owner, progress func(shard int, done, total uint64)) error {
 	src, ok1 := from.(Importer)
 	dst, ok2 := to.(Importer)
@@ -104,7 +104,20 @@ func (c *copier) shard(ctx context.Context, shard int, progress func(int, uint64
 			return err
 		}
 	}
-	return nil
+	return c.scopes(ctx, shard)
+}
+
+func (c *copier) scopes(ctx context.Context, shard int) error {
+	for name := ""; ; {
+		scopes, err := c.src.Scopes(ctx, shard, name, copyAtOnce)
+		if err != nil || len(scopes) == 0 {
+			return err
+		}
+		if err := c.dst.ImportScopes(ctx, shard, scopes); err != nil {
+			return err
+		}
+		name = scopes[len(scopes)-1].Name
+	}
 }
 
 // log makes a log in the target before its first record; at the end also those

@@ -26,6 +26,8 @@ type Engine interface {
 	Streams(ctx context.Context, wants []StreamWant) ([]StreamInfo, error)
 	// Scope finds an idempotency row, however old; ok is false where there is none.
 	Scope(ctx context.Context, name string) (s Scope, ok bool, err error)
+	// Scopes lists a shard's idempotency rows with name > after, by name, at most limit.
+	Scopes(ctx context.Context, shard int, after string, limit int) ([]Scope, error)
 	// Record gives the record at a position of the log with the given key itself
 	// (not of its ancestors); ok is false where there is none.
 	Record(ctx context.Context, log int64, position uint64) (r Row, ok bool, err error)

@@ -14,6 +14,52 @@ type Importer interface {
 	// its own records are imported and after those that it continues. Called for
 	// a log that exists, it only closes it where head.Closed says so.
 	ImportLog(ctx context.Context, log LogID, head LogHead) error
+	// Scopes lists a shard's idempotency keys by name, those after a name, at most limit.
+	Scopes(ctx context.Context, shard int, after string, limit int) ([]Scope, error)
+	// ImportScopes remembers idempotency keys as they are, after their records
+	// were imported; those that are known already stay.
+	ImportScopes(ctx context.Context, shard int, scopes []Scope) error
+}
+
+func (s *store) Scopes(ctx context.Context, shard int, after string, limit int) ([]Scope, error) {
+	scopes, err := s.engine.Scopes(ctx, shard, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list idempotency keys: %w", s.readError(err))
+	}
+	return scopes, nil
+}
+
+func (s *store) ImportScopes(ctx context.Context, shard int, scopes []Scope) error {
+	err := s.inside(ctx, shard, func(c *committer) error {
+		if err := c.catchUp(); err != nil {
+			return err
+		}
+		commit := Commit{Shard: shard, Old: c.head, New: c.head}
+		commit.New.Token++
+		for _, sc := range scopes {
+			_, known, err := s.engine.Scope(ctx, sc.Name)
+			if err != nil {
+				return err
+			}
+			if !known {
+				sc.Shard = shard
+				commit.Scopes = append(commit.Scopes, sc)
+			}
+		}
+		if len(commit.Scopes) == 0 {
+			return nil
+		}
+		if err := s.engine.Commit(ctx, &commit); err != nil {
+			c.forget()
+			return err
+		}
+		c.head = commit.New
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("import idempotency keys: %w", err)
+	}
+	return nil
 }
 
 func (s *store) Logs(ctx context.Context, shard int) ([]LogID, error) {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 
 	"varve/eventstore"
 )
@@ -69,6 +70,20 @@ func (e *Engine) stream(w eventstore.StreamWant) eventstore.StreamInfo {
 		}
 	}
 	return eventstore.StreamInfo{}
+}
+
+// Scopes lists a shard's idempotency rows.
+func (e *Engine) Scopes(_ context.Context, shard int, after string, limit int) ([]eventstore.Scope, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var out []eventstore.Scope
+	for _, s := range e.scopes {
+		if s.Shard == shard && s.Name > after {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b eventstore.Scope) int { return strings.Compare(a.Name, b.Name) })
+	return out[:min(limit, len(out))], nil
 }
 
 // Record gives the record at a position.

@@ -361,7 +361,12 @@ func copyEqual(t *testing.T, open Opener, f Features) {
 	if err := w.s.Erase(ctx(t), w.log, 3, 20); err != nil {
 		t.Fatal(err)
 	}
-	to := open(t, eventstore.Options{})
+	id := eventstore.Idempotency{Scope: "once", Digest: digest(3)}
+	first, err := w.s.Append(ctx(t), eventstore.Append{Batches: []eventstore.Batch{one("source", "a", any(), event(1), event(2))}, Idempotency: &id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := open(t, eventstore.Options{Source: eventstore.Source{Now: w.clock.Now}})
 	defer to.Close()
 	calls := 0
 	for range 2 { // the second time there is nothing left to do
@@ -371,6 +376,9 @@ func copyEqual(t *testing.T, open Opener, f Features) {
 	}
 	if calls == 0 {
 		t.Error("no progress was told")
+	}
+	if again, ok, err := to.Replay(ctx(t), 0, id); err != nil || !ok || differ(first.Records, again.Records) != "" {
+		t.Fatal(again, ok, err)
 	}
 	if d := differ(collect(t, w.s.Feed(ctx(t), 0, 0, 0)), collect(t, to.Feed(ctx(t), 0, 0, 0))); d != "" {
 		t.Fatal(d[:min(len(d), 2000)])
