@@ -15,7 +15,7 @@ type DocumentQuery struct {
 	Collections []string       // ids; none: all
 	Filter      *domain.Filter // nil: all
 	Search      string         // words, each of which some text of the document must hold; case is folded
-	Sort        []Sort         // then by document id
+	Sort        []Sort         // then by document id; none: by collection, oldest version first
 	After       string         // cursor of the page before: goes on at its position
 	Offset      int
 	Limit       int  // 0 means 100
@@ -102,16 +102,20 @@ func (q *DocumentQuery) where(at At) (string, []any) {
 	return text, args
 }
 
-// each calls visit with every document that the query selects and whose id comes
-// after one, by id, until it gives errEnough. view is nil where nothing needed it.
-func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after string, viewed bool, visit func(DocumentRow, map[string]any) error) error {
-	text, args := q.where(at)
-	if after != "" {
-		text, args = text+` AND document_id > ?`, append(args, after)
-	}
+// place is where a list by collection and position goes on.
+type place struct {
+	Collection string `json:"c"`
+	Position   uint64 `json:"p"`
+}
+
+// each calls visit with every document that the query selects and that comes
+// after a place, by collection and then by the position of its version, until it
+// gives errEnough. view is nil where nothing needed it.
+func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after place, viewed bool, visit func(DocumentRow, map[string]any) error) error {
 	words := searchWords(q.Search)
 	viewed = viewed || q.Filter != nil || len(words) > 0
-	return d.query(ctx, documentColumns+text+` ORDER BY document_id`, args, func(rows *sql.Rows) error {
+	enough := false
+	scan := func(rows *sql.Rows) error {
 		row, err := scanDocument(rows)
 		if err != nil {
 			return err
@@ -123,8 +127,30 @@ func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after str
 				return nil
 			}
 		}
-		return visit(row, view)
-	})
+		err = visit(row, view)
+		enough = errors.Is(err, errEnough)
+		return err
+	}
+	const valid = ` AND valid_from <= ? AND valid_to > ? ORDER BY collection_id, valid_from`
+	p := int64(at.Position)
+	if len(q.Collections) == 0 {
+		return d.query(ctx, documentColumns+`WHERE log = ? AND (collection_id, valid_from) > (?, ?)`+valid, []any{string(at.Log), after.Collection, int64(after.Position), p, p}, scan)
+	}
+	collections := slices.Clone(q.Collections)
+	slices.Sort(collections)
+	for _, id := range slices.Compact(collections) {
+		if id < after.Collection || enough {
+			continue
+		}
+		first := int64(0)
+		if id == after.Collection {
+			first = int64(after.Position)
+		}
+		if err := d.query(ctx, documentColumns+`WHERE log = ? AND collection_id = ? AND valid_from > ?`+valid, []any{string(at.Log), id, first, p, p}, scan); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // List pages through documents.
@@ -150,13 +176,24 @@ func (d *Documents) List(ctx context.Context, at At, q DocumentQuery) (Page[Docu
 	if len(q.Sort) > 0 {
 		return page, d.listSorted(ctx, &page, &q, c, offset, limit)
 	}
-	err = d.each(ctx, page.At, &q, c.After, false, func(row DocumentRow, _ map[string]any) error {
+	var after place
+	if c.After != "" {
+		if err := json.Unmarshal([]byte(c.After), &after); err != nil {
+			return page, domain.Invalid("cursor", "format", "is not a cursor of this list; give the next_cursor of the page before, or none")
+		}
+	}
+	err = d.each(ctx, page.At, &q, after, false, func(row DocumentRow, _ map[string]any) error {
 		if offset > 0 {
 			offset--
 			return nil
 		}
 		if len(page.Items) == limit {
-			c.After = page.Items[limit-1].DocumentID
+			last := page.Items[limit-1]
+			b, err := json.Marshal(place{last.CollectionID, last.Position})
+			if err != nil {
+				return err
+			}
+			c.After = string(b)
 			page.Next = c.text()
 			return errEnough
 		}
@@ -169,7 +206,7 @@ func (d *Documents) List(ctx context.Context, at At, q DocumentQuery) (Page[Docu
 // listSorted orders all that match by keys, and reads the page's rows again.
 func (d *Documents) listSorted(ctx context.Context, page *Page[DocumentRow], q *DocumentQuery, c cursor, offset, limit int) error {
 	var keys []sortKey
-	err := d.each(ctx, page.At, q, "", true, func(row DocumentRow, view map[string]any) error {
+	err := d.each(ctx, page.At, q, place{}, true, func(row DocumentRow, view map[string]any) error {
 		keys = append(keys, keysOf(view, q.Sort, row.DocumentID))
 		return nil
 	})
@@ -200,7 +237,7 @@ func (d *Documents) Count(ctx context.Context, at At, q DocumentQuery) (int, err
 		err := d.query(ctx, `SELECT count(*) FROM documents `+text, args, func(rows *sql.Rows) error { return rows.Scan(&n) })
 		return n, err
 	}
-	err := d.each(ctx, at, &q, "", true, func(DocumentRow, map[string]any) error { n++; return nil })
+	err := d.each(ctx, at, &q, place{}, true, func(DocumentRow, map[string]any) error { n++; return nil })
 	return n, err
 }
 
@@ -233,7 +270,7 @@ type ValueCount struct {
 // are. Of a field that holds an array each element counts once a document.
 func (d *Documents) Distinct(ctx context.Context, at At, q DocumentQuery, field string, limit int) (values []ValueCount, total int, err error) {
 	counts := map[string]*ValueCount{}
-	err = d.each(ctx, at, &q, "", true, func(_ DocumentRow, view map[string]any) error {
+	err = d.each(ctx, at, &q, place{}, true, func(_ DocumentRow, view map[string]any) error {
 		v, ok := domain.Lookup(view, field)
 		if !ok {
 			return nil

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"modernc.org/sqlite"
@@ -42,37 +43,56 @@ var bookkeeping = []string{
 	`CREATE TABLE IF NOT EXISTS varve_state (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)`,
 }
 
-// openFile opens or makes a projection's file and its tables. Where the
-// projection is a loader, indexes, the statements of its schema that begin with
-// CREATE INDEX or CREATE UNIQUE INDEX, are left to finish, so that a first fill
-// is not slowed by them.
+// pragmas of a file that serves, and of one that is filled beside it: that one
+// has a rollback journal, since almost all that is written are new pages, which
+// such a journal does not write twice.
+var (
+	serving = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "temp_store(MEMORY)"}
+	filling = []string{"journal_mode(DELETE)", "synchronous(NORMAL)", "busy_timeout(10000)", "temp_store(MEMORY)", "cache_size(-64000)"}
+)
+
+// openFile opens or makes a projection's file with its tables and indexes.
 func openFile(ctx context.Context, path string, p Projection) (*file, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("make directory of %s: %w", p.Name(), err)
+	f, err := makeFile(ctx, path, p, append(serving, "cache_size(-64000)", "wal_autocheckpoint(16000)"), p.Schema())
+	if err != nil {
+		return nil, err
 	}
-	f := &file{path: path}
-	var err error
-	pragmas := []string{"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "temp_store(MEMORY)"}
-	if f.write, err = sql.Open("sqlite", dsn(path, "immediate", append(pragmas, "cache_size(-64000)", "wal_autocheckpoint(16000)")...)); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	f.write.SetMaxOpenConns(1)
-	_, late := p.(loader)
-	for _, statement := range append(bookkeeping, p.Schema()...) {
-		if late && isIndex(statement) {
-			continue
-		}
-		if _, err := f.write.ExecContext(ctx, statement); err != nil {
-			_ = f.close()
-			return nil, fmt.Errorf("make tables of %s in %s: %w", p.Name(), path, err)
-		}
-	}
-	if f.read, err = sql.Open("sqlite", dsn(path, "deferred", append(pragmas, "query_only(1)", "cache_size(-4000)")...)); err != nil {
+	if f.read, err = sql.Open("sqlite", dsn(path, "deferred", append(serving, "query_only(1)", "cache_size(-4000)")...)); err != nil {
 		_ = f.close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	f.read.SetMaxOpenConns(readers)
 	f.read.SetMaxIdleConns(readers)
+	return f, nil
+}
+
+// openBeside opens or makes a file that is to be filled and serves nobody yet.
+// Where the projection is a loader, indexes, the statements of its schema that
+// begin with CREATE INDEX or CREATE UNIQUE INDEX, are left to finish.
+func openBeside(ctx context.Context, path string, p Projection) (*file, error) {
+	schema := p.Schema()
+	if _, ok := p.(loader); ok {
+		schema = slices.DeleteFunc(slices.Clone(schema), isIndex)
+	}
+	return makeFile(ctx, path, p, filling, schema)
+}
+
+func makeFile(ctx context.Context, path string, p Projection, pragmas, schema []string) (*file, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of %s: %w", p.Name(), err)
+	}
+	f := &file{path: path}
+	var err error
+	if f.write, err = sql.Open("sqlite", dsn(path, "immediate", pragmas...)); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f.write.SetMaxOpenConns(1)
+	for _, statement := range slices.Concat(bookkeeping, schema) {
+		if _, err := f.write.ExecContext(ctx, statement); err != nil {
+			_ = f.close()
+			return nil, fmt.Errorf("make tables of %s in %s: %w", p.Name(), path, err)
+		}
+	}
 	return f, nil
 }
 

@@ -28,6 +28,8 @@ type model struct {
 	done    chan struct{}
 	err     atomic.Pointer[error]
 	filling atomic.Pointer[fillProgress]
+	// building is held by whoever fills the file beside; it is free when sending does not wait.
+	building chan struct{}
 }
 
 type fillProgress struct {

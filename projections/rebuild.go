@@ -16,7 +16,7 @@ import (
 // Sizes of a fill: records a page, and a transaction.
 const (
 	fillPage        = 1000
-	fillTransaction = 40_000
+	fillTransaction = 100_000
 )
 
 // loader is a projection that fills empty tables faster than Apply does: its
@@ -215,19 +215,17 @@ func (r *Runner) Rebuild(ctx context.Context, name string, progress func(done, t
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	path := r.path(m.p)
-	beside := path + ".rebuild"
-	f, err := r.openBeside(ctx, m, beside)
+	select {
+	case m.building <- struct{}{}: // after a first fill that is under way
+		defer func() { <-m.building }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	f, err := r.fillBeside(ctx, m, progress)
 	if err != nil {
-		return err
+		return fmt.Errorf("rebuild %s: %w", name, err)
 	}
 	defer func() { _ = f.close() }()
-	if err := r.fill(ctx, m.p, f, progress); err != nil {
-		return fmt.Errorf("rebuild %s: %w", name, err)
-	}
-	if err := f.finish(ctx, m.p); err != nil {
-		return fmt.Errorf("rebuild %s: %w", name, err)
-	}
 	if r.started {
 		m.halt()
 		defer r.run(m)
@@ -238,12 +236,36 @@ func (r *Runner) Rebuild(ctx context.Context, name string, progress func(done, t
 	if err := f.close(); err != nil {
 		return fmt.Errorf("rebuild %s: %w", name, err)
 	}
-	return r.exchange(ctx, m, path, beside)
+	return r.exchange(ctx, m)
 }
 
-// openBeside opens the file of a rebuild; one that belongs to another store is dropped.
-func (r *Runner) openBeside(ctx context.Context, m *model, path string) (*file, error) {
-	f, err := openFile(ctx, path, m.p)
+// first fills a model that has nothing yet. An event that cannot be applied ends
+// it early: followers go on from there, and park what is to blame.
+func (r *Runner) first(ctx context.Context, m *model) error {
+	select {
+	case m.building <- struct{}{}:
+		defer func() { <-m.building }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	f, err := r.fillBeside(ctx, m, m.progress)
+	if err == nil {
+		err = f.close()
+	}
+	if err != nil {
+		return fmt.Errorf("fill %s: %w", m.name, err)
+	}
+	return r.exchange(ctx, m)
+}
+
+// beside is where a model is filled.
+func (r *Runner) beside(p Projection) string { return r.path(p) + ".rebuild" }
+
+// fillBeside fills a file beside the one that serves, and makes its indexes. It
+// goes on with what an interrupted fill left, unless that belongs to another store.
+func (r *Runner) fillBeside(ctx context.Context, m *model, progress func(done, total uint64, rate float64)) (*file, error) {
+	path := r.beside(m.p)
+	f, err := openBeside(ctx, path, m.p)
 	if err != nil {
 		return nil, err
 	}
@@ -257,18 +279,31 @@ func (r *Runner) openBeside(ctx context.Context, m *model, path string) (*file, 
 			if err := errors.Join(f.close(), removeFile(path)); err != nil {
 				return nil, err
 			}
-			return openFile(ctx, path, m.p)
+			if f, err = openBeside(ctx, path, m.p); err != nil {
+				return nil, err
+			}
+			break
 		}
 		if err != nil {
 			return nil, errors.Join(err, f.close())
 		}
+	}
+	if err := r.fill(ctx, m.p, f, progress); err != nil {
+		if isStorage(err) || ctx.Err() != nil {
+			return nil, errors.Join(err, f.close())
+		}
+		r.o.Logger.Error("filling a read model ended early: it goes on event by event", "model", m.name, "error", err)
+	}
+	if err := f.finish(ctx, m.p); err != nil {
+		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
 }
 
 // exchange puts a finished file in the place of the one that serves. Queries
 // that run are waited for, and new ones wait.
-func (r *Runner) exchange(ctx context.Context, m *model, path, beside string) error {
+func (r *Runner) exchange(ctx context.Context, m *model) error {
+	path, beside := r.path(m.p), r.beside(m.p)
 	m.swap.Lock()
 	defer m.swap.Unlock()
 	serving := m.file != nil
@@ -304,7 +339,7 @@ func (r *Runner) adopt(ctx context.Context, p Projection, path string) error {
 	if _, err := os.Stat(path + ".rebuild"); err != nil {
 		return nil // nothing to adopt
 	}
-	f, err := openFile(ctx, path+".rebuild", p)
+	f, err := openBeside(ctx, path+".rebuild", p)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ type Sort struct {
 type cursor struct {
 	Position uint64 `json:"p"`           // as of which the list is read
 	Query    string `json:"q"`           // digest of what was asked
-	After    string `json:"a,omitempty"` // id of the last item, where the order is by id
+	After    string `json:"a,omitempty"` // the last item, where the order is the list's own
 	Skip     int    `json:"s,omitempty"` // items before, in any other order
 }
 

@@ -97,7 +97,7 @@ func (r *Runner) add(name string) *model {
 	if _, err := r.model(name); err == nil {
 		panic("two models are called " + name)
 	}
-	m := &model{name: name}
+	m := &model{name: name, building: make(chan struct{}, 1)}
 	r.models = append(r.models, m)
 	return m
 }
@@ -233,22 +233,22 @@ func (r *Runner) run(m *model) {
 	r.running.Go(func() {
 		defer m.ended()
 		if m.p != nil && !m.filled {
-			err := r.fill(ctx, m.p, m.file, m.progress)
+			err := r.first(ctx, m)
 			if ctx.Err() != nil {
 				return
 			}
-			if err != nil { // followers find the event that is to blame, or say again what is wrong
-				r.o.Logger.Error("filling a new read model ended early", "model", m.name, "error", err)
-			}
-			if err := m.file.finish(ctx, m.p); err != nil {
+			m.filling.Store(nil)
+			if err != nil {
 				m.fail(err)
+				r.o.Logger.Error("a read model could not be filled", "model", m.name, "error", err)
 				return
 			}
-			m.filled = true
-			m.filling.Store(nil)
 		}
 		var wg sync.WaitGroup
 		for _, f := range fs {
+			if m.p != nil {
+				f.Consumer = &sqlConsumer{f: m.file, p: m.p}
+			}
 			wg.Go(func() {
 				if err := f.Run(ctx); err != nil {
 					m.fail(err)
@@ -263,7 +263,7 @@ func (r *Runner) run(m *model) {
 func (r *Runner) follower(m *model, shard int) *follow.Follower {
 	f := &follow.Follower{Store: r.store, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now, PageSize: r.o.PageSize}
 	if m.p != nil {
-		f.Consumer, f.Types = &sqlConsumer{f: m.file, p: m.p}, m.p.Handles()
+		f.Types = m.p.Handles()
 	} else {
 		f.Consumer = &indexConsumer{ix: m.ix}
 	}

@@ -81,7 +81,7 @@ func TestRebuiltIsIncremental(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		history(t, store, 700)
+		history(t, store, 400)
 		for _, r := range live {
 			CatchUp(t, store, r)
 		}
