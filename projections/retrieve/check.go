@@ -244,11 +244,28 @@ func (c *checking) stage(i int, s *domain.Stage, known domain.TemplateNames) {
 		return
 	}
 	p := k.params()
-	if err := (&decoder{}).decode(c.path, v, p); err != nil {
+	if err := (&decoder{}).decode(c.path, v, p); err == nil {
+		p.check(c)
+	} else {
 		c.adopt(c.path, err)
-		return
+		c.further(p)
 	}
+}
+
+// further checks parameters of which some are wrong already, and keeps what it
+// finds elsewhere.
+func (c *checking) further(p parameters) {
+	before := c.found
+	c.found = nil
 	p.check(c)
+	for _, v := range c.found {
+		if !slices.ContainsFunc(before, func(b domain.Violation) bool {
+			return strings.HasPrefix(b.Path, v.Path) || strings.HasPrefix(v.Path, b.Path)
+		}) {
+			before = append(before, v)
+		}
+	}
+	c.found = before
 }
 
 func (c *checking) templates(path string, raw json.RawMessage, known domain.TemplateNames) {

@@ -50,6 +50,8 @@ func TestCheck(t *testing.T) {
 			wants: []string{"searches[0].query: is required", "searches[0].top_k: 0 is out of range; allowed are 1 to 5000", "searches[0].weight: 2 is out of range; allowed are 0 to 1",
 				"searches[0].extra: is not read here; allowed are feature_uri, query", "searches[1].feature_uri: is required",
 				`final_top_k: must be a number, not "many"`, `fusion: "best" is not allowed; allowed are rrf, dbsf, weighted, max, learned`}},
+		{name: "a wrong value beside an unknown feature", stages: []string{searchOf(`{"feature_uri":"mixpeek://text_extractor@v1/clip","query":"x","top_k":0}`)},
+			wants: []string{"searches[0].top_k: 0 is out of range", `searches[0].feature_uri: "mixpeek://text_extractor@v1/clip" names no feature`}},
 		{name: "too many searches", stages: []string{stageOf("feature_search", `{"searches":[`+strings.TrimSuffix(strings.Repeat(`{`+words+`,"query":"x"},`, 11), ",")+`]}`)},
 			wants: []string{"searches: has 11 elements; at most 10"}},
 		{name: "no searches", stages: []string{stageOf("feature_search", `{"searches":[]}`)}, wants: []string{"searches: has 0 elements; at least 1"}},

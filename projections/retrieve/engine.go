@@ -328,6 +328,7 @@ func (e *Engine) answer(ctx context.Context, x *Execution, out *outcome, a *aski
 	}
 	if req.Explain {
 		x.Plan = r.plan(true)
+		x.Plan.RetrieverID, x.Plan.RetrieverName = req.Retriever.RetrieverID, req.Retriever.Name
 	}
 	return nil
 }

@@ -80,9 +80,27 @@ func (e *Engine) Explain(ctx context.Context, req Request) (*Plan, error) {
 		}
 		candidates = set.Len()
 	}
-	p := r.estimate(candidates)
+	p := r.estimate(candidates, r.count(ctx))
 	p.RetrieverID, p.RetrieverName = req.Retriever.RetrieverID, req.Retriever.Name
 	return p, nil
+}
+
+// count asks the index how many documents a filter at the front leaves, -1 where
+// it cannot be known: there is none, or its values come later.
+func (r *run) count(ctx context.Context) int {
+	if len(r.eff.Stages) == 0 || r.eff.Stages[0].ID != "attribute_filter" || r.env.Input == nil {
+		return -1
+	}
+	v, err := decodeTree(r.eff.Stages[0].Parameters)
+	p := &AttributeFilter{}
+	if err != nil || (&decoder{env: &r.env}).decode("", v, p) != nil || p.prepare("", &r.env) != nil || readsDocument(p.filter) {
+		return -1
+	}
+	set, err := r.allow(ctx, r.eff.Collections, domain.AllOf(r.filter, p.filter))
+	if err != nil {
+		return -1
+	}
+	return set.Len()
 }
 
 func isEmptyObject(v any) bool {
@@ -96,7 +114,7 @@ func (r *run) plan(actual bool) *Plan {
 	if len(r.steps) > 0 {
 		candidates = r.steps[0].rec.Input
 	}
-	p := r.estimate(candidates)
+	p := r.estimate(candidates, -1)
 	for i := range p.Stages {
 		if actual && i < len(r.steps) {
 			rec := r.steps[i].rec
@@ -106,8 +124,9 @@ func (r *run) plan(actual bool) *Plan {
 	return p
 }
 
-// estimate counts documents from stage to stage by what each says of itself.
-func (r *run) estimate(candidates int) *Plan {
+// estimate counts documents from stage to stage by what each says of itself;
+// counted is how many the first stage leaves, where that is known.
+func (r *run) estimate(candidates, counted int) *Plan {
 	p := &Plan{
 		EstimatedCost: map[string]float64{"credits": 0}, TotalStages: len(r.eff.Stages), Stages: []StagePlan{}, Suggestions: []Suggestion{},
 		Bottlenecks: []string{}, OptimizationName: "mvp", Optimization: map[string]any{}, Position: r.at.Position,
@@ -122,6 +141,9 @@ func (r *run) estimate(candidates int) *Plan {
 			var notes []string
 			sp.Output, notes = params.estimate(in)
 			sp.Notes = append(sp.Notes, notes...)
+		}
+		if i == 0 && counted >= 0 {
+			sp.Output, sp.Notes = counted, []string{"counted by the index"}
 		}
 		if i+1 < len(r.eff.Stages) && s.ID == "attribute_filter" {
 			st := step{stage: s, next: &r.eff.Stages[i+1]}

@@ -170,7 +170,7 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.TotalStages != 4 || len(p.Stages) != 4 || p.Stages[0].Input != 4 || p.Stages[3].Output != 1 || !p.Optimized || len(p.Suggestions) != 1 || p.RetrieverID != "ret_1" {
+	if p.TotalStages != 4 || len(p.Stages) != 4 || p.Stages[0].Input != 4 || p.Stages[0].Output != 2 || p.Stages[3].Output != 1 || !p.Optimized || len(p.Suggestions) != 1 || p.RetrieverID != "ret_1" {
 		t.Errorf("%+v", p)
 	}
 	if len(w.records) != 0 {
