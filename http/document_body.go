@@ -231,15 +231,18 @@ func vectorIn(raw json.RawMessage, path string) (domain.Feature, error) {
 		Length uint32            `json:"length"`
 	}
 	if json.Unmarshal(raw, &sparse) == nil && len(sparse.Terms) > 0 {
-		f := domain.Feature{Terms: domain.SortTerms(sparse.Terms), Length: sparse.Length}
-		var sum uint32
+		f := domain.Feature{Terms: domain.SortTerms(sparse.Terms)}
+		var sum uint64
 		for _, t := range f.Terms {
 			if len(t.Term) > math.MaxUint16 {
 				return f, domain.Invalid(path, "length", "a term has at most 65,535 bytes")
 			}
-			sum += t.Count
+			sum += uint64(t.Count)
 		}
-		f.Length = max(f.Length, sum)
+		if sum > math.MaxUint32 {
+			return f, domain.Invalid(path, "range", "the counts of all terms add up to more than 4,294,967,295")
+		}
+		f.Length = max(sparse.Length, uint32(sum))
 		return f, nil
 	}
 	var numbers []float64

@@ -3,12 +3,13 @@ package http
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	"varve/domain"
 	"varve/projections"
 )
 
-// maxTree bounds the documents of a tree that has no object at its root.
+// maxTree bounds the documents that a tree shows.
 const maxTree = 1000
 
 // lineageTree is everything around a document: source object → batches →
@@ -31,8 +32,15 @@ func (s *Server) lineageTree(ctx context.Context, c *Call, at projections.At, cf
 		return nil, err
 	}
 	rows = c.covered(rows)
+	tree["total_documents"], tree["truncated"] = len(rows), len(rows) > maxTree
+	if len(rows) > maxTree {
+		rows = rows[:maxTree]
+		if !slices.ContainsFunc(rows, func(r projections.DocumentRow) bool { return r.DocumentID == row.DocumentID }) {
+			rows = append(rows[:maxTree:maxTree], row)
+		}
+	}
 	batches, err := s.batchNodes(ctx, at, documentNodes(cfg, rows, row.DocumentID))
-	tree["batches"], tree["total_documents"] = batches, len(rows)
+	tree["batches"] = batches
 	return tree, err
 }
 
