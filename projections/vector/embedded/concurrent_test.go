@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -242,6 +243,50 @@ func TestPrefixOfABranch(t *testing.T) {
 	check()
 	if asked != 1 {
 		t.Errorf("the prefix was read %d times", asked)
+	}
+}
+
+// What the feed leaves out of a log is read, also when reading fails at first.
+func TestGapsAreFilled(t *testing.T) {
+	f := churn(60)
+	fail := true
+	x := open(t, t.TempDir(), Options{HeadRows: 8, Prefix: func(_ context.Context, _ eventstore.LogID, after, upTo uint64) iter.Seq2[eventstore.Record, error] {
+		return func(yield func(eventstore.Record, error) bool) {
+			for i, r := range f.Records[after:upTo] {
+				if fail && i == 9 {
+					fail = false
+					yield(r, errors.New("the disk is tired"))
+					return
+				}
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}})
+	page := slices.Concat(f.Records[:10], f.Records[30:40], f.Records[50:])
+	if err := x.Apply(context.Background(), 0, page); err == nil {
+		t.Fatal("reading failed and nobody said so")
+	}
+	if err := x.Apply(context.Background(), 0, page); err != nil {
+		t.Fatal(err)
+	}
+	want := open(t, t.TempDir(), Options{})
+	apply(t, want, f)
+	for position := uint64(0); position <= uint64(len(f.Records)); position += 5 {
+		a, err := x.View(context.Background(), "log-a", position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := want.View(context.Background(), "log-a", position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answers(t, a) != answers(t, b) {
+			t.Errorf("at %d something is missing", position)
+		}
+		a.Close()
+		b.Close()
 	}
 }
 

@@ -91,3 +91,29 @@ func (x *Index) Drop(log eventstore.LogID) error {
 	}
 	return wrap("drop log "+string(log), os.RemoveAll(x.folder(log)))
 }
+
+// Clear forgets everything: Applied is 0 for every shard, and the feed fills the
+// index anew. Views that are open stay usable.
+func (x *Index) Clear() error {
+	x.mergeLock.Lock()
+	defer x.mergeLock.Unlock()
+	x.apply.Lock()
+	defer x.apply.Unlock()
+	if x.isClosed() {
+		return errClosed
+	}
+	x.mu.Lock()
+	logs := x.logs
+	x.logs, x.feeds = map[eventstore.LogID]*logIndex{}, map[int]uint64{}
+	x.mu.Unlock()
+	for _, l := range logs {
+		l.mu.Lock()
+		for _, s := range l.segments {
+			s.release()
+		}
+		l.segments = nil
+		l.mu.Unlock()
+	}
+	x.merged = nil
+	return wrap("clear the index", x.clear())
+}

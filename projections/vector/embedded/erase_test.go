@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"varve/projections/vector"
 	"varve/projections/vector/vectortest"
 )
 
@@ -85,5 +86,35 @@ func TestDrop(t *testing.T) {
 	}
 	if x = open(t, dir, Options{}); x.Damage() != nil || x.Applied(0) == 0 {
 		t.Errorf("after opening: %v, applied %d", x.Damage(), x.Applied(0))
+	}
+}
+
+func TestClear(t *testing.T) {
+	dir := t.TempDir()
+	x := open(t, dir, Options{HeadRows: 8})
+	f := churn(50)
+	apply(t, x, f)
+	v, err := x.View(context.Background(), "log-a", f.Position("log-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	before := answers(t, v)
+	if err := x.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	if x.Applied(0) != 0 || len(segmentFiles(t, dir)) != 0 {
+		t.Errorf("applied %d, files %v", x.Applied(0), segmentFiles(t, dir))
+	}
+	apply(t, x, f)
+	again, err := x.View(context.Background(), "log-a", f.Position("log-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	for name, v := range map[string]vector.View{"the old view": v, "the index filled anew": again} {
+		if got := answers(t, v); got != before {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, before)
+		}
 	}
 }

@@ -38,31 +38,34 @@ func (x *Index) Apply(ctx context.Context, shard int, page []eventstore.Record) 
 }
 
 func (x *Index) applyRun(ctx context.Context, shard int, run []eventstore.Record) error {
-	l, fresh := x.logOrNew(run[0].Log, shard)
-	if fresh && run[0].Position > 1 && x.opts.Prefix != nil {
-		if err := x.fill(ctx, l, run[0].Position-1); err != nil {
-			x.mu.Lock()
-			delete(x.logs, l.id) // as if nothing had been seen
-			x.mu.Unlock()
-			return wrap("fill the prefix of log "+string(l.id), err)
+	l := x.logOrNew(run[0].Log, shard)
+	for len(run) > 0 {
+		if next := run[0].Position; next > l.applied+1 && x.opts.Prefix != nil {
+			if err := x.fill(ctx, l, next-1); err != nil {
+				return wrap("fill what the feed left out of log "+string(l.id), err)
+			}
 		}
+		n := 1
+		for n < len(run) && run[n].Position <= run[n-1].Position+1 {
+			n++
+		}
+		l.mu.Lock()
+		for i := range run[:n] {
+			l.fold(&run[i])
+		}
+		l.mu.Unlock()
+		x.mu.Lock()
+		x.feeds[shard] = max(x.feeds[shard], run[n-1].Feed)
+		x.mu.Unlock()
+		run = run[n:]
 	}
-	l.mu.Lock()
-	for i := range run {
-		l.fold(&run[i])
-	}
-	l.mu.Unlock()
-	x.mu.Lock()
-	if last := run[len(run)-1].Feed; last > x.feeds[shard] {
-		x.feeds[shard] = last
-	}
-	x.mu.Unlock()
 	return nil
 }
 
-// fill folds what a log shares with the one that it continues.
+// fill folds what the feed left out: what a log shares with the one that it
+// continues, or what a follower held back.
 func (x *Index) fill(ctx context.Context, l *logIndex, upTo uint64) error {
-	for r, err := range x.opts.Prefix(ctx, l.id, 0, upTo) {
+	for r, err := range x.opts.Prefix(ctx, l.id, l.applied, upTo) {
 		if err != nil {
 			return err
 		}
@@ -78,7 +81,7 @@ func (x *Index) fill(ctx context.Context, l *logIndex, upTo uint64) error {
 			}
 		}
 	}
-	// The feed does not repeat these records: they must not be in a head when the index is saved.
+	// The feed does not bring these records again: they must not wait in a head.
 	return x.seal(l)
 }
 

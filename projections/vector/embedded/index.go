@@ -34,10 +34,9 @@ type Options struct {
 	Verify bool
 	// NoMerge leaves segments as they are until Merge is called.
 	NoMerge bool
-	// Prefix reads a log's records with position > after and ≤ upTo. It is asked
-	// where the feed's first record of a log is not the log's first: the log
-	// continues another one, whose records the feed does not repeat. Nil: such a
-	// log holds only its own records.
+	// Prefix reads a log's records with position > after and ≤ upTo, in order. It is
+	// asked where the feed leaves records of a log out: the log continues another
+	// one, whose records the feed does not repeat. Nil: the index does without them.
 	Prefix func(ctx context.Context, log eventstore.LogID, after, upTo uint64) iter.Seq2[eventstore.Record, error]
 
 	// For tests: in place of File.Sync, and of aloneProducts.
@@ -138,16 +137,15 @@ func (x *Index) log(id eventstore.LogID) *logIndex {
 	return x.logs[id]
 }
 
-func (x *Index) logOrNew(id eventstore.LogID, shard int) (l *logIndex, fresh bool) {
+func (x *Index) logOrNew(id eventstore.LogID, shard int) *logIndex {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	l = x.logs[id]
+	l := x.logs[id]
 	if l == nil {
 		l = &logIndex{id: id, shard: shard, deleted: map[string][]deletion{}, head: newHead()}
 		x.logs[id] = l
-		return l, true
 	}
-	return l, false
+	return l
 }
 
 // View pins a log at a position. Position 0 of any log is empty.
