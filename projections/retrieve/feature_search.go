@@ -140,6 +140,13 @@ func (p *FeatureSearch) run(ctx context.Context, r *run, s *step) error {
 	if skipped == len(p.Searches) && !first {
 		return nil // nothing to search for: what was given passes
 	}
+	if first && !s.pushed { // searches may look at different collections
+		among, err := r.allow(ctx, slices.Sorted(slices.Values(s.rec.Collections)), base)
+		if err != nil {
+			return err
+		}
+		s.rec.Input = among.Candidates()
+	}
 	ranked := fuse(lists, p.strategy(), p.Normalization, p.RRFK)
 	return p.finish(ctx, r, s, ranked, below, given)
 }
@@ -181,12 +188,8 @@ func (p *FeatureSearch) search(ctx context.Context, r *run, s *step, i int, base
 	if err != nil {
 		return l, false, err
 	}
-	switch {
-	case r.started:
-	case s.pushed:
+	if s.pushed {
 		s.rec.Input = r.steps[s.index-1].rec.Output
-	default:
-		s.rec.Input = max(s.rec.Input, set.Candidates())
 	}
 	if filter := domain.AllOf(base, w.Filters); filter != nil {
 		s.rec.Passed = appendNew(s.rec.Passed, domain.FilterPassed{Filter: r.describe(filter), Passed: set.Len(), Of: set.Candidates()})
