@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -91,4 +92,34 @@ func TestFirstSteps(t *testing.T) {
 		in(scenario.Step{Do: "DELETE /v1/buckets/reviews/objects/${rain}", AnyEvents: true}),
 		in(scenario.Step{Do: "GET /v1/buckets/reviews/objects/${rain}", Status: 404}),
 	)
+}
+
+func expand(s *scenario.Stack, text string) string {
+	return os.Expand(text, func(name string) string { return s.Vars[name] })
+}
+
+func feedHeads(t *testing.T, s *scenario.Stack) []uint64 {
+	t.Helper()
+	heads := make([]uint64, s.Store.Shards())
+	for shard := range heads {
+		var err error
+		if heads[shard], err = s.Store.Head(context.Background(), shard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return heads
+}
+
+func appendedSince(t *testing.T, s *scenario.Stack, heads []uint64) []eventstore.Record {
+	t.Helper()
+	var records []eventstore.Record
+	for shard, head := range heads {
+		for r, err := range s.Store.Feed(context.Background(), shard, head, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			records = append(records, r)
+		}
+	}
+	return records
 }
