@@ -338,7 +338,7 @@ func skips(t *testing.T, all []source) {
 					return true
 				}
 				switch selector(call.Fun) {
-				case "t.Skip", "t.Skipf", "t.SkipNow", "tb.Skip", "tb.Skipf", "tb.SkipNow", "f.Skip", "f.Skipf", "b.Skip", "b.Skipf":
+				case "t.Skip", "t.Skipf", "t.SkipNow", "tb.Skip", "tb.Skipf", "tb.SkipNow", "b.Skip", "b.Skipf":
 				default:
 					return true
 				}
