@@ -202,7 +202,13 @@ func (s *Server) listRetrievers(ctx context.Context, r *Request[listBody]) (any,
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"results": answer.Results, "total": len(all), "pagination": answer.Pagination, "warnings": []any{}}, nil
+	return &retrieverList{answer, len(all)}, nil
+}
+
+// retrieverList is ListRetrieversResponse, which counts under a name of its own.
+type retrieverList struct {
+	*listAnswer[*retrieverWire]
+	Total int `json:"total"`
 }
 
 // changeRetriever changes what was given. A changed input schema must still
