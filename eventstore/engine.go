@@ -54,7 +54,8 @@ type Engine interface {
 
 	// Erase deletes data, salt and attachments of the rows, replaces attachments
 	// of others, writes and deletes blobs, all in one transaction. The deleted
-	// bytes are gone from the engine's files when it returns.
+	// bytes are gone from the engine's files when it returns. An erasure without
+	// rows finishes what an earlier one could not.
 	Erase(ctx context.Context, e *Erasure) error
 	// Truncate deletes the shard's rows up to a feed position and remembers the
 	// first that is left. Logs and streams go on counting from where they were.

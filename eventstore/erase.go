@@ -59,9 +59,6 @@ func (s *store) erasePart(ctx context.Context, info LogInfo, positions []uint64)
 			}
 		}
 	}
-	if len(e.Rows) == 0 {
-		return nil
-	}
 	var outside []string
 	for ref, b := range shared {
 		if err := s.repack(ctx, &e, b, gone); err != nil {

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -165,24 +166,46 @@ func (e *Engine) Erase(_ context.Context, x *eventstore.Erasure) error {
 			return err
 		}
 	}
+	if len(x.Rows) == 0 && !e.dirty.Load() {
+		return nil
+	}
+	e.dirty.Store(true)
+	// This process's reads, which last milliseconds, are held back; for another's
+	// a few short attempts find a moment, and appends get their turn in between.
+	for range cap(e.reading) {
+		e.reading <- struct{}{}
+	}
+	defer func() {
+		for range cap(e.reading) {
+			<-e.reading
+		}
+	}()
+	for range 40 {
+		done, err := e.emptyLog()
+		if err != nil {
+			return fmt.Errorf("empty the write-ahead log: %w", err)
+		}
+		if done {
+			e.dirty.Store(false)
+			return nil
+		}
+	}
+	return fmt.Errorf("the records are erased, but long reads keep their bytes in the write-ahead log: erase them once more")
+}
+
+func (e *Engine) emptyLog() (done bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(x.Rows) == 0 && !e.dirty {
+	none := func([]driver.Value) error { return nil }
+	if _, err := e.w.one("PRAGMA busy_timeout(50)", none); err != nil {
+		return false, err
+	}
+	_, err = e.w.one("PRAGMA wal_checkpoint(TRUNCATE)", func(row []driver.Value) error {
+		done = row[0].(int64) == 0
 		return nil
-	}
-	e.dirty = true
-	var busy int64
-	if _, err := e.w.one("PRAGMA wal_checkpoint(TRUNCATE)", func(row []driver.Value) error {
-		busy = row[0].(int64)
-		return nil
-	}); err != nil {
-		return fmt.Errorf("empty the write-ahead log: %w", err)
-	}
-	if busy != 0 {
-		return fmt.Errorf("the records are erased, but a long read keeps their bytes in the write-ahead log: erase them once more")
-	}
-	e.dirty = false
-	return nil
+	})
+	_, err2 := e.w.one("PRAGMA "+pragmas[0], none)
+	return done, errors.Join(err, err2)
 }
 
 func (e *Engine) eraseRows(x *eventstore.Erasure) error {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"varve/eventstore"
@@ -59,8 +60,8 @@ type Engine struct {
 	readers []*conn
 	closed  bool
 
-	names sync.Map // key of a log → eventstore.LogID
-	dirty bool     // erased bytes may still be in the write-ahead log
+	names sync.Map    // key of a log → eventstore.LogID
+	dirty atomic.Bool // erased bytes may still be in the write-ahead log
 }
 
 // OpenEngine opens the file alone.

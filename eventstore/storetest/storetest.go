@@ -88,6 +88,7 @@ var contract = []rule{
 	{"IdempotencyRace", idempotencyRace},
 	{"EraseKeepsChainAndFeed", eraseKeeps},
 	{"ErasePackedAttachments", erasePacked},
+	{"EraseUnderLoad", eraseLoad},
 	{"ReopenContinues", reopen},
 	{"VerifyReport", verifyReport},
 }
