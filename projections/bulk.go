@@ -42,6 +42,30 @@ func (b bulk) text(rows int) string {
 
 // write executes the statement over rows, given as one flat list of values.
 func (b bulk) write(ctx context.Context, tx *sql.Tx, values []any) error {
+	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error {
+		_, err := s.ExecContext(ctx, values...)
+		return err
+	})
+}
+
+// query executes the statement over rows and scans what it returns.
+func (b bulk) query(ctx context.Context, tx *sql.Tx, values []any, scan func(*sql.Rows) error) error {
+	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error {
+		rows, err := s.QueryContext(ctx, values...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+func (b bulk) each(ctx context.Context, tx *sql.Tx, values []any, do func(*sql.Stmt, []any) error) error {
 	for _, rows := range chunks {
 		n := rows * b.width
 		if len(values) < n {
@@ -52,7 +76,7 @@ func (b bulk) write(ctx context.Context, tx *sql.Tx, values []any) error {
 			return fmt.Errorf("prepare %.40s…: %w", b.before, err)
 		}
 		for len(values) >= n {
-			if _, err := s.ExecContext(ctx, values[:n]...); err != nil {
+			if err := do(s, values[:n]); err != nil {
 				_ = s.Close()
 				return fmt.Errorf("write %.40s…: %w", b.before, err)
 			}

@@ -116,7 +116,7 @@ func (f *fold) write(c *change) {
 	}
 	t := f.things[c.log][c.id]
 	created := c.time
-	if t != nil && t.to > c.position && t.from < c.position {
+	if t != nil && t.to >= c.position && t.from < c.position { // it held until now
 		created = t.created
 	}
 	f.end(c.log, c.id, t, c.position)
@@ -135,26 +135,85 @@ func (f *fold) write(c *change) {
 	f.rows = append(f.rows, c.more...)
 }
 
-// apply folds changes; what they do to rows that are in the table already
-// happens at flush, except for the end of a whole group.
+// apply folds changes.
 func (f *fold) apply(ctx context.Context, tx *sql.Tx, changes []change) error {
 	for i := range changes {
-		c := &changes[i]
-		if err := f.ended.read(ctx, tx, c.log); err != nil {
+		if err := f.ended.read(ctx, tx, changes[i].log); err != nil {
 			return err
 		}
-		switch c.kind {
-		case writes:
-			f.write(c)
-		case deletes:
-			f.end(c.log, c.id, f.things[c.log][c.id], c.position)
-		case ends:
-			if err := f.endGroup(ctx, tx, c); err != nil {
-				return err
+	}
+	for len(changes) > 0 {
+		n := slices.IndexFunc(changes, func(c change) bool { return c.kind == ends })
+		if n < 0 {
+			n = len(changes)
+		}
+		if err := f.supersede(ctx, tx, changes[:n]); err != nil {
+			return err
+		}
+		for i := range changes[:n] {
+			if c := &changes[i]; c.kind == writes {
+				f.write(c)
+			} else {
+				f.end(c.log, c.id, f.things[c.log][c.id], c.position)
 			}
 		}
+		if n < len(changes) {
+			if err := f.endGroup(ctx, tx, &changes[n]); err != nil {
+				return err
+			}
+			n++
+		}
+		changes = changes[n:]
 	}
 	return nil
+}
+
+// supersede ends the rows in the table that the changes supersede, all in a few
+// statements, and learns from them when their things were created.
+func (f *fold) supersede(ctx context.Context, tx *sql.Tx, changes []change) error {
+	if f.filling {
+		return nil // it knows all
+	}
+	seen := make(map[[2]string]bool, len(changes))
+	values := make([]any, 0, 3*len(changes))
+	for i := range changes {
+		c := &changes[i]
+		if c.kind == writes && f.ended.end(c.log, c.group, c.checked) <= c.position {
+			continue // void
+		}
+		k := [2]string{c.log, c.id}
+		if seen[k] {
+			continue
+		}
+		seen[k] = true
+		if c.version > 1 && f.things[c.log][c.id] == nil {
+			values = append(values, c.log, c.id, c.position)
+		}
+	}
+	err := f.h.superseding().query(ctx, tx, values, func(rows *sql.Rows) error {
+		t := &thing{pending: -1}
+		var log, id string
+		if err := rows.Scan(&log, &id, &t.from, &t.to, &t.created, &t.group); err != nil {
+			return err
+		}
+		f.put(log, id, t)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("end superseded %s: %w", f.h.table, err)
+	}
+	return nil
+}
+
+// superseding ends the newest row of things at positions. OR ROLLBACK, here and
+// below, spares SQLite a copy of each page for the case that one row of a
+// statement fails: then the transaction is given up in any case.
+func (h *history) superseding() bulk {
+	t := h.table
+	return bulk{width: 3, before: `WITH change (log, id, position) AS (VALUES `,
+		after: `) UPDATE OR ROLLBACK ` + t + ` SET valid_to = change.position FROM change WHERE ` + t + `.log = change.log AND ` + t + `.` + h.id + ` = change.id
+			AND ` + t + `.valid_from < change.position AND ` + t + `.valid_to > change.position
+			RETURNING log, ` + h.id + `, valid_from, valid_to, created, ` + h.group}
 }
 
 // endGroup ends all things of a group: those that the fold knows and, unless it
@@ -177,44 +236,6 @@ func (f *fold) endGroup(ctx context.Context, tx *sql.Tx, c *change) error {
 	if _, err := tx.ExecContext(ctx, `UPDATE `+f.h.table+` SET valid_to = $1 WHERE log = $2 AND `+f.h.group+` = $3 AND valid_from < $1 AND valid_to > $1`,
 		c.position, c.log, c.id); err != nil {
 		return fmt.Errorf("end %s of %s: %w", f.h.table, c.id, err)
-	}
-	return nil
-}
-
-// lookUp reads the newest versions of things that the changes touch and that
-// were there before them.
-func (f *fold) lookUp(ctx context.Context, tx *sql.Tx, changes []change) error {
-	type want struct {
-		ids   []any
-		first int64
-	}
-	wanted := map[string]*want{}
-	seen := make(map[[2]string]bool, len(changes))
-	for i := range changes {
-		c := &changes[i]
-		k := [2]string{c.log, c.id}
-		if c.kind == ends || seen[k] {
-			continue
-		}
-		seen[k] = true
-		if c.version > 1 {
-			w := wanted[c.log]
-			if w == nil {
-				w = &want{first: c.position}
-				wanted[c.log] = w
-			}
-			w.ids = append(w.ids, c.id)
-		}
-	}
-	for log, w := range wanted {
-		for ids := range slices.Chunk(w.ids, 256) {
-			list, padded := marks(len(ids))
-			args := pad(append([]any{log, w.first}, ids...), padded+2)
-			if err := f.readThings(ctx, tx, `SELECT 0, log, `+f.h.id+`, valid_from, valid_to, created, `+f.h.group+` FROM `+f.h.table+
-				` WHERE log = ? AND valid_to > ? AND `+f.h.id+` IN (`+list+`)`, args...); err != nil {
-				return fmt.Errorf("look up %s: %w", f.h.table, err)
-			}
-		}
 	}
 	return nil
 }
@@ -263,7 +284,7 @@ func (f *fold) insert(ctx context.Context, tx *sql.Tx) error {
 	if f.filling {
 		columns = "rowid, " + columns
 	}
-	return bulk{before: `INSERT INTO ` + f.h.table + ` (` + columns + `) VALUES `, width: f.width}.write(ctx, tx, f.rows)
+	return bulk{before: `INSERT OR ROLLBACK INTO ` + f.h.table + ` (` + columns + `) VALUES `, width: f.width}.write(ctx, tx, f.rows)
 }
 
 func (f *fold) close(ctx context.Context, tx *sql.Tx) error {
@@ -274,23 +295,20 @@ func (f *fold) close(ctx context.Context, tx *sql.Tx) error {
 			values = append(values, c.row, c.to)
 		}
 		return bulk{before: `WITH ending (id, until) AS (VALUES `, width: 2,
-			after: `) UPDATE ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.rowid = ending.id`}.write(ctx, tx, values)
+			after: `) UPDATE OR ROLLBACK ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.rowid = ending.id`}.write(ctx, tx, values)
 	}
 	values := make([]any, 0, 4*len(f.closed))
 	for _, c := range f.closed {
 		values = append(values, c.log, c.id, c.from, c.to)
 	}
 	return bulk{before: `WITH ending (log, id, since, until) AS (VALUES `, width: 4,
-		after: `) UPDATE ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.log = ending.log AND ` +
+		after: `) UPDATE OR ROLLBACK ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.log = ending.log AND ` +
 			table + `.` + f.h.id + ` = ending.id AND ` + table + `.valid_from = ending.since`}.write(ctx, tx, values)
 }
 
 // applyPage is Apply of a history.
 func (h *history) applyPage(ctx context.Context, tx *sql.Tx, changes []change) error {
 	f := h.fold(false)
-	if err := f.lookUp(ctx, tx, changes); err != nil {
-		return err
-	}
 	if err := f.apply(ctx, tx, changes); err != nil {
 		return err
 	}

@@ -158,6 +158,7 @@ func TestFailuresLoseAndDoubleNothing(t *testing.T) {
 		if err := r.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		CatchUp(t, store, r) // filled
 		world.Go(t, 200)
 		CatchUp(t, store, r)
 		if err := r.Stop(); err != nil {
