@@ -148,6 +148,9 @@ func TestSegmentsStayFew(t *testing.T) {
 		x.mergeLock.Unlock()
 	}
 	s := x.Stats()
+	if s.HeadBytes != x.headBytes {
+		t.Errorf("heads hold %d bytes, and %d are counted", s.HeadBytes, x.headBytes)
+	}
 	if n := s.Logs[0].Segments; n > 12 || n == 0 {
 		t.Errorf("%d segments for %d rows", n, s.Logs[0].Rows)
 	}
@@ -166,6 +169,10 @@ func TestViewOutlivesItsFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := answers(t, v)
+	x.Trim()
+	if after := answers(t, v); after != before {
+		t.Errorf("after trimming:\n%s\nbefore:\n%s", after, before)
+	}
 	if err := x.Merge(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -86,6 +86,7 @@ func (x *Index) Drop(log eventstore.LogID) error {
 	}
 	l.segments = nil
 	l.mu.Unlock()
+	x.headBytes -= l.head.bytes
 	if err := x.save(); err != nil {
 		return err
 	}
@@ -114,6 +115,6 @@ func (x *Index) Clear() error {
 		l.segments = nil
 		l.mu.Unlock()
 	}
-	x.merged = nil
+	x.merged, x.headBytes = nil, 0
 	return wrap("clear the index", x.clear())
 }

@@ -21,6 +21,7 @@ func (x *Index) Apply(ctx context.Context, shard int, page []eventstore.Record) 
 	if x.isClosed() {
 		return errClosed
 	}
+	var touched []*logIndex
 	for len(page) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -29,16 +30,17 @@ func (x *Index) Apply(ctx context.Context, shard int, page []eventstore.Record) 
 		for n < len(page) && page[n].Log == page[0].Log {
 			n++
 		}
-		if err := x.applyRun(ctx, shard, page[:n]); err != nil {
+		l := x.logOrNew(page[0].Log, shard)
+		if err := x.applyRun(ctx, l, page[:n]); err != nil {
 			return err
 		}
+		touched = append(touched, l)
 		page = page[n:]
 	}
-	return x.sealFull()
+	return x.sealFull(touched)
 }
 
-func (x *Index) applyRun(ctx context.Context, shard int, run []eventstore.Record) error {
-	l := x.logOrNew(run[0].Log, shard)
+func (x *Index) applyRun(ctx context.Context, l *logIndex, run []eventstore.Record) error {
 	for len(run) > 0 {
 		if next := run[0].Position; next > l.applied+1 && x.opts.Prefix != nil {
 			if err := x.fill(ctx, l, next-1); err != nil {
@@ -49,13 +51,9 @@ func (x *Index) applyRun(ctx context.Context, shard int, run []eventstore.Record
 		for n < len(run) && run[n].Position <= run[n-1].Position+1 {
 			n++
 		}
-		l.mu.Lock()
-		for i := range run[:n] {
-			l.fold(&run[i])
-		}
-		l.mu.Unlock()
+		x.fold(l, run[:n])
 		x.mu.Lock()
-		x.feeds[shard] = max(x.feeds[shard], run[n-1].Feed)
+		x.feeds[l.shard] = max(x.feeds[l.shard], run[n-1].Feed)
 		x.mu.Unlock()
 		run = run[n:]
 	}
@@ -72,9 +70,7 @@ func (x *Index) fill(ctx context.Context, l *logIndex, upTo uint64) error {
 		if r.Position > upTo {
 			break
 		}
-		l.mu.Lock()
-		l.fold(&r)
-		l.mu.Unlock()
+		x.fold(l, []eventstore.Record{r})
 		if l.head.count() >= x.opts.HeadRows {
 			if err := x.seal(l); err != nil {
 				return err
@@ -83,6 +79,17 @@ func (x *Index) fill(ctx context.Context, l *logIndex, upTo uint64) error {
 	}
 	// The feed does not bring these records again: they must not wait in a head.
 	return x.seal(l)
+}
+
+// fold applies records of one log at once.
+func (x *Index) fold(l *logIndex, run []eventstore.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.head.bytes
+	for i := range run {
+		l.fold(&run[i])
+	}
+	x.headBytes += l.head.bytes - before
 }
 
 // fold applies one record; l.mu is held.

@@ -66,6 +66,8 @@ type Index struct {
 
 	apply  sync.Mutex // held by Apply, Flush and Close
 	merged []string   // files to be removed when the manifest names them no more; under apply
+	// headBytes is what all heads hold together; under apply.
+	headBytes int64
 
 	mergeLock sync.Mutex // held while segments are merged; before apply
 	life      context.Context

@@ -1,9 +1,11 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"varve/eventstore"
 )
@@ -49,25 +51,20 @@ func (x *Index) all() []*logIndex {
 }
 
 // sealFull makes heads segments that have grown beyond what Options allows, and
-// saves the index where there was one. x.apply is held.
-func (x *Index) sealFull() error {
+// saves the index where there was one. touched are the logs that may have grown.
+// x.apply is held.
+func (x *Index) sealFull(touched []*logIndex) error {
 	sealed := false
-	var total int64
-	var largest *logIndex
-	logs := x.all()
-	for _, l := range logs {
+	for _, l := range touched {
 		if l.head.count() >= x.opts.HeadRows {
 			if err := x.seal(l); err != nil {
 				return err
 			}
 			sealed = true
 		}
-		total += l.head.bytes
-		if largest == nil || l.head.bytes > largest.head.bytes {
-			largest = l
-		}
 	}
-	if total > x.opts.HeadBytes {
+	for x.headBytes > x.opts.HeadBytes { // then some head holds rows
+		largest := slices.MaxFunc(x.all(), func(a, b *logIndex) int { return cmp.Compare(a.head.bytes, b.head.bytes) })
 		if err := x.seal(largest); err != nil {
 			return err
 		}
@@ -76,7 +73,7 @@ func (x *Index) sealFull() error {
 	if !sealed {
 		return nil
 	}
-	for _, l := range logs {
+	for _, l := range x.all() {
 		if first := l.head.first(); first != nil && first.feed+maxTail < x.Applied(l.shard) {
 			if err := x.seal(l); err != nil {
 				return err
@@ -107,6 +104,7 @@ func (x *Index) seal(l *logIndex) error {
 		}
 	}
 	skipped := l.head.skipped
+	x.headBytes -= l.head.bytes
 	l.head = newHead()
 	l.head.skipped = skipped
 	l.segments = append(l.segments, s)

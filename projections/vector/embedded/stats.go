@@ -53,3 +53,19 @@ func (x *Index) Stats() Stats {
 	x.cache.mu.Unlock()
 	return s
 }
+
+// Trim gives the memory back into which segments are mapped. Queries take it again,
+// piece by piece, from the page cache: for when nothing has been asked for a while.
+func (x *Index) Trim() {
+	for _, id := range x.Logs() {
+		l := x.log(id)
+		if l == nil {
+			continue
+		}
+		l.mu.RLock()
+		for _, s := range l.segments {
+			forget(s.data)
+		}
+		l.mu.RUnlock()
+	}
+}
