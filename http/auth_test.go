@@ -1,7 +1,10 @@
 package http
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,4 +201,42 @@ func TestReferenceWithoutRoute(t *testing.T) {
 		Step{Name: "not enabled", Do: "GET /v1/taxonomies", Status: 501, Check: map[string]any{"error.type": "NotEnabledError", "error.details.operation": Present, "error.details.retryable": Absent}},
 		Step{Name: "needs a key", Do: "GET /v1/taxonomies", As: "nobody", Status: 401},
 	)
+}
+
+// A key is in the answer that makes it and nowhere else: not in events, not in
+// later answers, not in the log.
+func TestKeysAreShownOnce(t *testing.T) {
+	var logged bytes.Buffer
+	st := newStack(t, func(d *Deps) {
+		d.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	keys := "/v1/organizations/users/ada@example.com/api-keys"
+	st.Play(t,
+		Step{Do: "POST " + keys, Body: `{"name":"ci"}`, Events: []string{"api_key.saved"}, Save: map[string]string{"ci": "key"}},
+		Step{Do: "POST " + keys + "/ci/rotate", Events: []string{"api_key.saved"}, Save: map[string]string{"ci2": "key"}},
+		Step{Do: "GET /v1/me", As: "ci2"},
+		Step{Name: "dead", Do: "GET /v1/me", As: "ci", Status: 401},
+	)
+	var seen strings.Builder
+	for r, err := range st.Store.Feed(context.Background(), 0, 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen.Write(r.Data)
+	}
+	for _, target := range []string{keys, "/v1/organizations", "/v1/me"} {
+		seen.WriteString(ask(st.server, "GET", target, "", "Authorization", "Bearer "+st.Keys["admin"]).Body.String())
+	}
+	seen.Write(logged.Bytes())
+	for _, secret := range []string{st.Vars["ci"], st.Vars["ci2"], st.Keys["admin"]} {
+		if strings.Contains(seen.String(), secret[16:]) {
+			t.Errorf("the secret part of %s… is in an event, an answer or the log", secret[:16])
+		}
+	}
+	for _, u := range []string{"key_hash\":\"", "previous_key_hash\":\""} {
+		a := ask(st.server, "GET", keys, "", "Authorization", "Bearer "+st.Keys["admin"]).Body.String()
+		if i := strings.Index(a, u); i >= 0 && !strings.HasPrefix(a[i+len(u):], "not shown") {
+			t.Errorf("an answer shows %s", u)
+		}
+	}
 }
