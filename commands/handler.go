@@ -105,6 +105,9 @@ func (h *Handler) change(ctx context.Context, in In, decide func() ([]eventstore
 		if err != nil {
 			return nil, err
 		}
+		if len(batches) == 0 { // it is as it should be already
+			return nil, nil
+		}
 		for i := range batches {
 			if batches[i].Meta == (eventstore.Metadata{}) {
 				batches[i].Meta = in.meta()
