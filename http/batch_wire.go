@@ -215,6 +215,9 @@ func (s *Server) killTask(ctx context.Context, r *Request[None]) (any, error) {
 	case n.ID == "": // it was over when it was named
 		return map[string]any{"success": true, "message": "task " + id + " had ended before"}, nil
 	}
+	if !t.Completed.IsZero() { // a later attempt of the batch has a task of its own
+		return map[string]any{"success": true, "message": "task " + id + " had ended before"}, nil
+	}
 	r.Namespace = n
 	if _, err := s.Commands.CancelBatch(ctx, r.In(), t.BatchID, "task killed"); err != nil && domain.CodeOf(err) != domain.CodeConflict {
 		return nil, err

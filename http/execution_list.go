@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 
+	"varve/domain"
 	"varve/projections"
 	"varve/projections/retrieve"
 )
@@ -26,6 +27,11 @@ func (s *Server) executionPage(ctx context.Context, r *Request[executionListBody
 	if q.Filter, err = r.filter(); err != nil {
 		return p, page, err
 	}
+	between, err := r.Body.between()
+	if err != nil {
+		return p, page, err
+	}
+	q.Filter, q.Sort = domain.AllOf(q.Filter, between), r.Body.sorts()
 	at, err := s.executed(ctx, r.Call)
 	if err != nil {
 		return p, page, err
@@ -33,6 +39,25 @@ func (s *Server) executionPage(ctx context.Context, r *Request[executionListBody
 	q.Status, q.After, q.Offset, q.Limit, q.Total = r.Body.Status, p.Cursor, p.Offset, p.Limit, true
 	page, err = s.Traces.List(ctx, at, q)
 	return p, page, err
+}
+
+// between is the filter that start_time and end_time make, nil of neither.
+func (b executionListBody) between() (*domain.Filter, error) {
+	var filter *domain.Filter
+	for _, end := range []struct{ name, operator, value string }{{"start_time", "gte", b.StartTime}, {"end_time", "lte", b.EndTime}} {
+		if end.value == "" {
+			continue
+		}
+		if _, ok := domain.ParseTime(end.value); !ok {
+			return nil, domain.Invalid(end.name, "datetime_type", "%q is not a date and time like 2026-11-24T12:00:00Z", end.value)
+		}
+		f, err := domain.ParseLiteralFilterValue(end.name, map[string]any{"field": "created_at", "operator": end.operator, "value": end.value})
+		if err != nil {
+			return nil, err
+		}
+		filter = domain.AllOf(filter, f)
+	}
+	return filter, nil
 }
 
 func (s *Server) listExecutions(ctx context.Context, r *Request[executionListBody]) (any, error) {
