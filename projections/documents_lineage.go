@@ -14,7 +14,7 @@ func (d *Documents) Children(ctx context.Context, at At, documentID string, limi
 		limit = -1
 	}
 	return d.rows(ctx, documentColumns+`WHERE log = ? AND source_document_id = ? AND source_document_id <> '' AND valid_from <= ? AND valid_to > ?
-		ORDER BY collection_id, ordinal, document_id LIMIT ?`, string(at.Log), documentID, int64(at.Position), int64(at.Position), limit)
+		ORDER BY collection_id, ordinal, document_id LIMIT ?`, logKey(at.Log), documentID, int64(at.Position), int64(at.Position), limit)
 }
 
 // Ancestors gives the documents that a document was made of, the root's first,
@@ -55,7 +55,7 @@ func (d *Documents) Ancestors(ctx context.Context, at At, documentID string) ([]
 // other documents, in the given collections (none: all), by collection and ordinal.
 func (d *Documents) ByObject(ctx context.Context, at At, objectID string, collections []string) ([]DocumentRow, error) {
 	text := documentColumns + `WHERE log = ? AND root_object_id = ? AND root_object_id <> '' AND valid_from <= ? AND valid_to > ?`
-	args := []any{string(at.Log), objectID, int64(at.Position), int64(at.Position)}
+	args := []any{logKey(at.Log), objectID, int64(at.Position), int64(at.Position)}
 	if len(collections) > 0 {
 		list, padded := marks(len(collections))
 		text += ` AND collection_id IN (` + list + `)`
@@ -73,7 +73,7 @@ func (d *Documents) CountByObject(ctx context.Context, at At, objectIDs []string
 	for _, id := range objectIDs {
 		n := 0
 		err := d.query(ctx, `SELECT count(*) FROM documents WHERE log = ? AND root_object_id = ? AND root_object_id <> '' AND valid_from <= ? AND valid_to > ?`,
-			[]any{string(at.Log), id, int64(at.Position), int64(at.Position)}, func(rows *sql.Rows) error { return rows.Scan(&n) })
+			[]any{logKey(at.Log), id, int64(at.Position), int64(at.Position)}, func(rows *sql.Rows) error { return rows.Scan(&n) })
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +86,7 @@ func (d *Documents) CountByObject(ctx context.Context, at At, objectIDs []string
 
 // History lists all versions of a document, oldest first.
 func (d *Documents) History(ctx context.Context, log eventstore.LogID, documentID string) ([]DocumentRow, error) {
-	return d.rows(ctx, documentColumns+`WHERE log = ? AND document_id = ? ORDER BY valid_from`, string(log), documentID)
+	return d.rows(ctx, documentColumns+`WHERE log = ? AND document_id = ? ORDER BY valid_from`, logKey(log), documentID)
 }
 
 func (d *Documents) rows(ctx context.Context, text string, args ...any) ([]DocumentRow, error) {

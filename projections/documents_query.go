@@ -46,7 +46,7 @@ func scanDocument(rows *sql.Rows) (DocumentRow, error) {
 func (d *Documents) Document(ctx context.Context, at At, id string) (DocumentRow, error) {
 	var found DocumentRow
 	err := d.query(ctx, documentColumns+`WHERE log = ? AND document_id = ? AND valid_from <= ? ORDER BY valid_from DESC LIMIT 1`,
-		[]any{string(at.Log), id, int64(at.Position)}, func(rows *sql.Rows) (err error) {
+		[]any{logKey(at.Log), id, int64(at.Position)}, func(rows *sql.Rows) (err error) {
 			found, err = scanDocument(rows)
 			return err
 		})
@@ -64,7 +64,7 @@ func (d *Documents) Documents(ctx context.Context, at At, ids []string) ([]Docum
 	found := make(map[string]DocumentRow, len(ids))
 	for part := range slices.Chunk(ids, 256) {
 		list, padded := marks(len(part))
-		args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+		args := []any{logKey(at.Log), int64(at.Position), int64(at.Position)}
 		for _, id := range part {
 			args = append(args, id)
 		}
@@ -90,7 +90,7 @@ func (d *Documents) Documents(ctx context.Context, at At, ids []string) ([]Docum
 // where is the range condition of a query as of a position.
 func (q *DocumentQuery) where(at At) (string, []any) {
 	text := `WHERE log = ? AND valid_from <= ? AND valid_to > ?`
-	args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+	args := []any{logKey(at.Log), int64(at.Position), int64(at.Position)}
 	if len(q.Collections) > 0 {
 		list, padded := marks(len(q.Collections))
 		text += ` AND collection_id IN (` + list + `)`
@@ -134,7 +134,7 @@ func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after pla
 	const valid = ` AND valid_from <= ? AND valid_to > ? ORDER BY collection_id, valid_from`
 	p := int64(at.Position)
 	if len(q.Collections) == 0 {
-		return d.query(ctx, documentColumns+`WHERE log = ? AND (collection_id, valid_from) > (?, ?)`+valid, []any{string(at.Log), after.Collection, int64(after.Position), p, p}, scan)
+		return d.query(ctx, documentColumns+`WHERE log = ? AND (collection_id, valid_from) > (?, ?)`+valid, []any{logKey(at.Log), after.Collection, int64(after.Position), p, p}, scan)
 	}
 	collections := slices.Clone(q.Collections)
 	slices.Sort(collections)
@@ -146,7 +146,7 @@ func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after pla
 		if id == after.Collection {
 			first = int64(after.Position)
 		}
-		if err := d.query(ctx, documentColumns+`WHERE log = ? AND collection_id = ? AND valid_from > ?`+valid, []any{string(at.Log), id, first, p, p}, scan); err != nil {
+		if err := d.query(ctx, documentColumns+`WHERE log = ? AND collection_id = ? AND valid_from > ?`+valid, []any{logKey(at.Log), id, first, p, p}, scan); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,9 @@ func (h *history) columns() string {
 // change is what a record does to a thing or to a group.
 type change struct {
 	kind     changeKind
-	log, id  string // id of the thing, or of the group that ends
+	log      int64 // key of the log
+	name     eventstore.LogID
+	id       string // of the thing, or of the group that ends
 	position int64
 	version  int64 // of the stream
 	time     int64
@@ -50,7 +52,7 @@ const (
 )
 
 func changeOf(r *eventstore.Record) change {
-	return change{log: string(r.Log), position: int64(r.Position), version: int64(r.Version), time: r.Time.UnixMicro()}
+	return change{log: logKey(r.Log), name: r.Log, position: int64(r.Position), version: int64(r.Version), time: r.Time.UnixMicro()}
 }
 
 // thing is the newest version of something that a fold knows.
@@ -65,7 +67,7 @@ type thing struct {
 type fold struct {
 	h       *history
 	filling bool // rows get rowids, and are ended by them
-	things  map[string]map[string]*thing
+	things  map[int64]map[string]*thing
 	ended   endings
 	width   int
 	rows    []any // flat
@@ -75,19 +77,20 @@ type fold struct {
 }
 
 type closing struct {
-	log, id       string
+	log           int64
+	id            string
 	from, to, row int64
 }
 
 func (h *history) fold(filling bool) *fold {
-	f := &fold{h: h, filling: filling, things: map[string]map[string]*thing{}, ended: endings{}, width: h.width()}
+	f := &fold{h: h, filling: filling, things: map[int64]map[string]*thing{}, ended: endings{}, width: h.width()}
 	if filling {
 		f.width++
 	}
 	return f
 }
 
-func (f *fold) put(log, id string, t *thing) {
+func (f *fold) put(log int64, id string, t *thing) {
 	m := f.things[log]
 	if m == nil {
 		m = map[string]*thing{}
@@ -97,7 +100,7 @@ func (f *fold) put(log, id string, t *thing) {
 }
 
 // end ends the version that a thing has at a position.
-func (f *fold) end(log, id string, t *thing, at int64) {
+func (f *fold) end(log int64, id string, t *thing, at int64) {
 	if t == nil || t.to <= at || t.from >= at {
 		return
 	}
@@ -138,7 +141,7 @@ func (f *fold) write(c *change) {
 // apply folds changes.
 func (f *fold) apply(ctx context.Context, tx *sql.Tx, changes []change) error {
 	for i := range changes {
-		if err := f.ended.read(ctx, tx, changes[i].log); err != nil {
+		if err := f.ended.read(ctx, tx, changes[i].log, changes[i].name); err != nil {
 			return err
 		}
 	}
@@ -174,14 +177,18 @@ func (f *fold) supersede(ctx context.Context, tx *sql.Tx, changes []change) erro
 	if f.filling {
 		return nil // it knows all
 	}
-	seen := make(map[[2]string]bool, len(changes))
+	type thingKey struct {
+		log int64
+		id  string
+	}
+	seen := make(map[thingKey]bool, len(changes))
 	values := make([]any, 0, 3*len(changes))
 	for i := range changes {
 		c := &changes[i]
 		if c.kind == writes && f.ended.end(c.log, c.group, c.checked) <= c.position {
 			continue // void
 		}
-		k := [2]string{c.log, c.id}
+		k := thingKey{c.log, c.id}
 		if seen[k] {
 			continue
 		}
@@ -192,7 +199,8 @@ func (f *fold) supersede(ctx context.Context, tx *sql.Tx, changes []change) erro
 	}
 	err := f.h.superseding().query(ctx, tx, values, func(rows *sql.Rows) error {
 		t := &thing{pending: -1}
-		var log, id string
+		var log int64
+		var id string
 		if err := rows.Scan(&log, &id, &t.from, &t.to, &t.created, &t.group); err != nil {
 			return err
 		}
@@ -248,7 +256,8 @@ func (f *fold) readThings(ctx context.Context, tx *sql.Tx, query string, args ..
 	defer rows.Close()
 	for rows.Next() {
 		t := &thing{pending: -1}
-		var log, id string
+		var log int64
+		var id string
 		if err := rows.Scan(&t.row, &log, &id, &t.from, &t.to, &t.created, &t.group); err != nil {
 			return err
 		}

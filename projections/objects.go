@@ -44,15 +44,15 @@ var objectHistory = &history{table: "objects", id: "object_id", group: "bucket_i
 // batch that has the object, and for how many of its collections it is done.
 func (*Objects) Schema() []string {
 	return []string{
-		`CREATE TABLE IF NOT EXISTS objects (log TEXT NOT NULL, object_id TEXT NOT NULL, valid_from BIGINT NOT NULL, valid_to BIGINT NOT NULL,
+		`CREATE TABLE IF NOT EXISTS objects (log BIGINT NOT NULL, object_id TEXT NOT NULL, valid_from BIGINT NOT NULL, valid_to BIGINT NOT NULL,
 			bucket_id TEXT NOT NULL, version BIGINT NOT NULL, created BIGINT NOT NULL, updated BIGINT NOT NULL, size BIGINT NOT NULL, data TEXT NOT NULL)`,
 		`CREATE UNIQUE INDEX IF NOT EXISTS objects_key ON objects (log, object_id, valid_from)`,
 		`CREATE INDEX IF NOT EXISTS objects_bucket ON objects (log, bucket_id, object_id, valid_from, valid_to, size, updated)`,
-		`CREATE TABLE IF NOT EXISTS object_status (log TEXT NOT NULL, object_id TEXT NOT NULL, bucket_id TEXT NOT NULL, status TEXT NOT NULL, error TEXT NOT NULL,
+		`CREATE TABLE IF NOT EXISTS object_status (log BIGINT NOT NULL, object_id TEXT NOT NULL, bucket_id TEXT NOT NULL, status TEXT NOT NULL, error TEXT NOT NULL,
 			batch_id TEXT NOT NULL, attempt BIGINT NOT NULL, wanted BIGINT NOT NULL, done BIGINT NOT NULL, PRIMARY KEY (log, object_id))`,
 		`CREATE INDEX IF NOT EXISTS object_status_batch ON object_status (log, batch_id)`,
 		`CREATE INDEX IF NOT EXISTS object_status_bucket ON object_status (log, bucket_id, status)`,
-		endedTable,
+		endedTable, logsTable,
 	}
 }
 

@@ -70,7 +70,7 @@ func scanObject(rows *sql.Rows) (ObjectRow, error) {
 func (o *Objects) Object(ctx context.Context, at At, bucketID, objectID string) (ObjectRow, error) {
 	var found ObjectRow
 	err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.object_id = ? AND o.valid_from <= ? ORDER BY o.valid_from DESC LIMIT 1`,
-		[]any{string(at.Log), objectID, int64(at.Position)}, func(rows *sql.Rows) (err error) {
+		[]any{logKey(at.Log), objectID, int64(at.Position)}, func(rows *sql.Rows) (err error) {
 			found, err = scanObject(rows)
 			return err
 		})
@@ -88,7 +88,7 @@ func (o *Objects) Objects(ctx context.Context, at At, ids []string) ([]ObjectRow
 	found := make(map[string]ObjectRow, len(ids))
 	for part := range slices.Chunk(ids, 256) {
 		list, padded := marks(len(part))
-		args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+		args := []any{logKey(at.Log), int64(at.Position), int64(at.Position)}
 		for _, id := range part {
 			args = append(args, id)
 		}
@@ -113,7 +113,7 @@ func (o *Objects) Objects(ctx context.Context, at At, ids []string) ([]ObjectRow
 
 func (q *ObjectQuery) where(at At) (string, []any) {
 	text := `WHERE o.log = ? AND o.valid_from <= ? AND o.valid_to > ?`
-	args := []any{string(at.Log), int64(at.Position), int64(at.Position)}
+	args := []any{logKey(at.Log), int64(at.Position), int64(at.Position)}
 	if q.BucketID != "" {
 		text, args = text+` AND o.bucket_id = ?`, append(args, q.BucketID)
 	}
@@ -262,7 +262,7 @@ func (o *Objects) totals(ctx context.Context, at At, bucketID string) (map[strin
 	if err != nil {
 		return nil, err
 	}
-	err = o.query(ctx, `SELECT bucket_id, count(*) FROM object_status WHERE log = ? AND status = 'FAILED' GROUP BY bucket_id`, []any{string(at.Log)}, func(rows *sql.Rows) error {
+	err = o.query(ctx, `SELECT bucket_id, count(*) FROM object_status WHERE log = ? AND status = 'FAILED' GROUP BY bucket_id`, []any{logKey(at.Log)}, func(rows *sql.Rows) error {
 		var id string
 		var n int
 		if err := rows.Scan(&id, &n); err != nil {
@@ -304,7 +304,7 @@ func (o *Objects) ByUniqueKey(ctx context.Context, at At, bucketID string, value
 // History lists all versions of an object, oldest first.
 func (o *Objects) History(ctx context.Context, log eventstore.LogID, objectID string) ([]ObjectRow, error) {
 	var all []ObjectRow
-	err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.object_id = ? ORDER BY o.valid_from`, []any{string(log), objectID}, func(rows *sql.Rows) error {
+	err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.object_id = ? ORDER BY o.valid_from`, []any{logKey(log), objectID}, func(rows *sql.Rows) error {
 		row, err := scanObject(rows)
 		all = append(all, row)
 		return err

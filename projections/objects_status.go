@@ -24,11 +24,16 @@ var newStatus = bulk{before: `INSERT INTO object_status (log, object_id, bucket_
 type statusFold struct {
 	tx   *sql.Tx
 	rows []any
-	seen map[[2]string]bool // one statement may not set a row twice
+	seen map[statusKey]bool // one statement may not set a row twice
 }
 
-func (s *statusFold) set(ctx context.Context, log, object, bucket, status, batch string, attempt, wanted int) error {
-	k := [2]string{log, object}
+type statusKey struct {
+	log    int64
+	object string
+}
+
+func (s *statusFold) set(ctx context.Context, log int64, object, bucket, status, batch string, attempt, wanted int) error {
+	k := statusKey{log, object}
 	if s.seen[k] {
 		if err := s.flush(ctx); err != nil {
 			return err
@@ -55,7 +60,7 @@ func (s *statusFold) exec(ctx context.Context, text string, args ...any) error {
 }
 
 func applyStatus(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
-	s := &statusFold{tx: tx, seen: map[[2]string]bool{}}
+	s := &statusFold{tx: tx, seen: map[statusKey]bool{}}
 	for i := range page {
 		r := &page[i]
 		if err := s.apply(ctx, r); err != nil {
@@ -73,7 +78,7 @@ func (s *statusFold) apply(ctx context.Context, r *eventstore.Record) error {
 	if err != nil {
 		return err
 	}
-	log := string(r.Log)
+	log := logKey(r.Log)
 	switch e := e.(type) {
 	case *domain.ObjectSaved:
 		return s.set(ctx, log, e.ObjectID, e.BucketID, domain.StatusPending, "", 0, 0)

@@ -91,6 +91,9 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 	if err != nil {
 		return err
 	}
+	if head, err := r.store.Head(ctx, shard); err != nil || head == at.Feed {
+		return err
+	}
 	tx, err := f.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
