@@ -20,9 +20,13 @@ type committer struct {
 	streams memory[streamKey, *streamState]
 	journal journal
 	lookAll bool // for the group in hand: assume nothing
-	purged  time.Time
-	space   [512]byte
-	done    chan struct{}
+	// contested is how many commits still lock the head first; held is true
+	// while they do.
+	contested int
+	held      bool
+	purged    time.Time
+	space     [512]byte
+	done      chan struct{}
 }
 
 // maxAttempts is how often a group is tried before its callers hear that the
@@ -57,7 +61,11 @@ func (c *committer) commit(rs []*request) (later []*request) {
 	c.streams.turn()
 	c.lookAll = false
 	var err error
+	defer c.release()
 	for attempt, stale := 0, 0; attempt < maxAttempts; attempt++ {
+		if rs, err = c.lockFirst(rs); err != nil {
+			break
+		}
 		if err = c.prefetch(rs); err != nil {
 			break
 		}
@@ -69,6 +77,7 @@ func (c *committer) commit(rs []*request) (later []*request) {
 			return g.later
 		case err == errAgain:
 		case errors.Is(err, ErrMoved):
+			c.contested = lockedCommits
 			if err = c.catchUp(); err != nil {
 				c.forget()
 			}
@@ -83,6 +92,7 @@ func (c *committer) commit(rs []*request) (later []*request) {
 			c.unknown(g, err)
 			return g.later
 		case len(g.writes) > 1:
+			c.release()
 			// One of them is at fault: each alone. What memory said still holds.
 			for _, r := range rs {
 				for alone := []*request{r}; len(alone) > 0; {
@@ -150,6 +160,10 @@ func (c *committer) put(g *group) error {
 	if err := failpoint.Hit("commit.before"); err != nil {
 		return err
 	}
+	g.commit.Held, c.held = c.held, false
+	if c.contested > 0 {
+		c.contested--
+	}
 	if err := c.s.engine.Commit(context.Background(), &g.commit); err != nil {
 		return err
 	}
@@ -205,59 +219,6 @@ func (c *committer) unknown(g *group, cause error) {
 	}
 }
 
-// forget drops all that is remembered; the next attempt finds the head anew.
-func (c *committer) forget() {
-	c.logs.clear()
-	c.streams.clear()
-	c.head.Token = noToken
-}
-
-// noToken is a token that no head has.
-const noToken = ^uint64(0) >> 1
-
-// catchUp brings memory to the newest head after another process moved it.
-func (c *committer) catchUp() error {
-	ctx := context.Background()
-	if c.head.Token != noToken {
-		ch, complete, err := c.s.engine.Changes(ctx, c.shard, c.head, groupEvents)
-		if err != nil {
-			return err
-		}
-		if complete {
-			c.apply(ch)
-			c.s.shards[c.shard].advance(c.head.Feed)
-			return nil
-		}
-	}
-	c.forget()
-	head, err := c.s.engine.Head(ctx, c.shard)
-	if err != nil {
-		return err
-	}
-	c.head = head
-	c.s.shards[c.shard].advance(head.Feed)
-	return nil
-}
-
-// apply replays what others committed onto what is remembered.
-func (c *committer) apply(ch Changes) {
-	for _, i := range ch.Logs {
-		if _, ok := c.logs.find(i.Name); ok {
-			c.keepLog(i.Name, i)
-		}
-	}
-	for i := range ch.Rows {
-		r := &ch.Rows[i]
-		if l, ok := c.logs.find(r.Log); ok {
-			l.position, l.feed, l.hash, l.time = r.Position, r.Feed, r.Hash, r.Time
-		}
-		if st, ok := c.streams.find(streamKey{r.Log, r.Stream}); ok {
-			st.key, st.version = r.StreamKey, r.Version
-		}
-	}
-	c.head = ch.Head
-}
-
 // scopesEvery is how often expired idempotency rows are deleted.
 const scopesEvery = time.Hour
 
@@ -266,74 +227,4 @@ func (c *committer) purge(g *group) {
 		c.purged = g.now
 		g.commit.ScopesUntil = g.now.Add(-idempotencyKept)
 	}
-}
-
-// prefetch loads in one go what the group needs and memory does not have.
-func (c *committer) prefetch(rs []*request) error {
-	if c.head.Token == noToken {
-		if err := c.catchUp(); err != nil {
-			return fmt.Errorf("append: read the head of shard %d: %w", c.shard, err)
-		}
-	}
-	var names []LogID
-	for _, r := range rs {
-		for i := range r.a.Batches {
-			b := &r.a.Batches[i]
-			names = c.wantLog(names, b.Log)
-			if b.Fork != nil {
-				names = c.wantLog(names, b.Fork.From)
-			}
-		}
-	}
-	ctx := context.Background()
-	if len(names) > 0 {
-		infos, err := c.s.engine.Logs(ctx, names)
-		if err != nil {
-			return fmt.Errorf("append: load logs: %w", err)
-		}
-		for i := range infos {
-			c.keepLog(names[i], infos[i])
-		}
-	}
-	var keys []streamKey
-	var wants []StreamWant
-	for _, r := range rs {
-		for i := range r.a.Batches {
-			b := &r.a.Batches[i]
-			if b.Stream == "" {
-				continue
-			}
-			k := streamKey{b.Log, b.Stream}
-			if _, ok := c.streams.find(k); ok {
-				continue
-			}
-			if l, ok := c.logs.find(b.Log); ok && l.key != 0 && !c.mayAssume(l, b) {
-				keys = append(keys, k)
-				wants = append(wants, StreamWant{l.pieces, b.Stream})
-			}
-		}
-	}
-	if len(wants) == 0 {
-		return nil
-	}
-	found, err := c.s.engine.Streams(ctx, wants)
-	if err != nil {
-		return fmt.Errorf("append: load streams: %w", err)
-	}
-	for i, k := range keys {
-		c.streams.put(k, &streamState{key: found[i].Key, version: found[i].Version})
-	}
-	return nil
-}
-
-func (c *committer) wantLog(names []LogID, name LogID) []LogID {
-	if _, ok := c.logs.find(name); ok {
-		return names
-	}
-	for _, n := range names {
-		if n == name {
-			return names
-		}
-	}
-	return append(names, name)
 }

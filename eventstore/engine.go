@@ -33,7 +33,7 @@ type Engine interface {
 	Record(ctx context.Context, log int64, position uint64) (r Row, ok bool, err error)
 	// Changes tells what was committed to the shard since a head, in one
 	// snapshot. complete is false where that is more than limit rows or not known
-	// any more: then the committer forgets all it remembers.
+	// any more: then the committer forgets all it remembers. c.Head is always set.
 	Changes(ctx context.Context, shard int, since Head, limit int) (c Changes, complete bool, err error)
 	// Commit writes everything durably, or nothing. Errors: ErrMoved, ErrStale,
 	// ErrUnknownOutcome (wrapped: it may have been written), anything else means
@@ -69,6 +69,17 @@ type Watched interface {
 	// Watch calls fn, from any goroutine, after a commit became visible,
 	// including this process's own. It may call it late or too often.
 	Watch(fn func(shard int, feed uint64))
+}
+
+// Locker is an engine with several writing processes, for which a lost race
+// costs a round trip. After one, and until some commits met no contest, the
+// committer takes the lock first, so that races are waited for instead of lost.
+type Locker interface {
+	// Lock locks the shard's head for this committer and tells what changed, as
+	// Changes does. The next Commit of the shard, which says Held, ends the lock,
+	// whatever its outcome, or else Release does.
+	Lock(ctx context.Context, shard int, since Head, limit int) (c Changes, complete bool, err error)
+	Release(ctx context.Context, shard int) error
 }
 
 // Head is the newest state of a shard.
@@ -118,6 +129,7 @@ type Row struct {
 // Commit is one group of appends of a shard.
 type Commit struct {
 	Shard       int
+	Held        bool      // under Locker.Lock
 	Old, New    Head      // First of New is to be written only where it differs from that of Old
 	Logs        []LogInfo // made now; Position, Hash and Time are those of the fork
 	Closed      []int64   // keys of logs closed now

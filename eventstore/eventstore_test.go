@@ -26,6 +26,9 @@ type faulty struct {
 func (f *faulty) Commit(ctx context.Context, c *eventstore.Commit) error {
 	before, after := f.fail(c)
 	if before != nil {
+		if c.Held {
+			f.Release(ctx, c.Shard)
+		}
 		return before
 	}
 	if err := f.Engine.Commit(ctx, c); err != nil {

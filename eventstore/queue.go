@@ -95,12 +95,17 @@ func (q *queue) take(into []*request) (group []*request, done bool) {
 	}
 }
 
+// cut takes what belongs to one group, besides what is in it already.
 func (q *queue) cut(into []*request) []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	events, bytes, n := 0, 0, 0
+	for _, r := range into {
+		events += len(r.rows)
+		bytes += r.bytes
+	}
 	for _, r := range q.items {
-		if n > 0 && (r.exec != nil || q.items[0].exec != nil || events+len(r.rows) > groupEvents || bytes+r.bytes > groupBytes) {
+		if len(into)+n > 0 && (r.exec != nil || q.items[0].exec != nil || events+len(r.rows) > groupEvents || bytes+r.bytes > groupBytes) {
 			break
 		}
 		n++

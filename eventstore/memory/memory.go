@@ -37,6 +37,7 @@ type Engine struct {
 }
 
 type shard struct {
+	lock sync.Mutex // held from Lock to Commit or Release, and by every other Commit
 	head eventstore.Head
 	rows []*eventstore.Row // rows[i].Feed == head.First+i
 	logs []eventstore.LogID
@@ -88,8 +89,24 @@ func (e *Engine) Head(_ context.Context, shard int) (eventstore.Head, error) {
 	return e.shards[shard].head, nil
 }
 
+// Lock locks the head of a shard.
+func (e *Engine) Lock(ctx context.Context, shard int, since eventstore.Head, limit int) (eventstore.Changes, bool, error) {
+	e.shards[shard].lock.Lock()
+	return e.Changes(ctx, shard, since, limit)
+}
+
+// Release gives the lock back.
+func (e *Engine) Release(_ context.Context, shard int) error {
+	e.shards[shard].lock.Unlock()
+	return nil
+}
+
 // Commit writes all or nothing.
 func (e *Engine) Commit(_ context.Context, c *eventstore.Commit) error {
+	if !c.Held {
+		e.shards[c.Shard].lock.Lock()
+	}
+	defer e.shards[c.Shard].lock.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	sh := e.shards[c.Shard]
