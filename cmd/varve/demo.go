@@ -113,7 +113,7 @@ func searchStage(fusion string, minmax bool, sparse, dense float64) []any {
 		weight float64
 	}{{demoSparse, sparse}, {demoDense, dense}} {
 		if s.weight > 0 {
-			searches = append(searches, map[string]any{"feature_uri": s.uri, "query": map[string]any{"input_mode": "text", "value": "{{INPUT.query}}"}, "top_k": 1000, "weight": s.weight})
+			searches = append(searches, map[string]any{"feature_uri": s.uri, "query": map[string]any{"input_mode": "text", "value": "{{INPUT.query}}"}, "top_k": 300, "weight": s.weight})
 		}
 	}
 	params := map[string]any{"searches": searches, "final_top_k": 100}

@@ -32,7 +32,7 @@ type effective struct {
 func CodeVersions() map[string]string {
 	return map[string]string{
 		"stages": Version, "tokenizer": text.TokenizerVersion, "stemmer": text.StemmerVersion, "embedder": text.EmbedderVersion,
-		"unicode": text.UnicodeVersion,
+		"unicode": text.UnicodeVersion, "stopwords": text.StopwordsVersion,
 	}
 }
 

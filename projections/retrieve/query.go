@@ -193,7 +193,7 @@ func (r *run) embed(ctx context.Context, path string, f feature, lexical bool, q
 	s := search{uri: f.URI}
 	switch {
 	case q.mode == "text" && f.Kind == "sparse":
-		if s.terms, _ = text.Terms(q.text); len(s.terms) == 0 {
+		if s.terms = text.QueryTerms(q.text); len(s.terms) == 0 {
 			s.note = "the query has no word to search for"
 		}
 	case q.mode == "text":
