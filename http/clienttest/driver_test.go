@@ -14,6 +14,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	api "varve/http"
+	"varve/http/openapi"
 )
 
 // outcome is one line of the driver: a step, or the summary at the end.
@@ -30,7 +33,9 @@ type outcome struct {
 }
 
 // TestOfficialClient runs driver/run.py against a fresh server and reports each
-// of its steps, and holds that every operation of required.txt was driven.
+// of its steps, and holds that the client drove every operation of required.txt
+// and every one of the reference that is served: what no client has read is not
+// known to be right.
 func TestOfficialClient(t *testing.T) {
 	python := os.Getenv("VARVE_CLIENT_PYTHON")
 	if python == "" {
@@ -86,7 +91,25 @@ func TestOfficialClient(t *testing.T) {
 			t.Errorf("%s was not driven: its step failed or was blocked, or the operation left the driver; required.txt names it", name)
 		}
 	}
+	for _, name := range served() {
+		if end.Driven[name] == 0 {
+			t.Errorf("%s is served and was not driven: add a call of it to a step of the driver", name)
+		}
+	}
 	report(t, steps, end)
+}
+
+// served are the operations of the reference that are served, as the client
+// names them: one class a tag, one method an operation.
+func served() []string {
+	server := api.New(api.Deps{})
+	var names []string
+	for _, o := range openapi.Operations() {
+		if !o.Own && server.Served(o) {
+			names = append(names, o.Tag+"Api."+o.ID)
+		}
+	}
+	return names
 }
 
 // required are the operations that the run must have driven.

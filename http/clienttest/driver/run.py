@@ -13,14 +13,16 @@ import account
 import batches
 import documents
 import ingest
+import names
 import refusals
 import removal
+import rest
 import retrieval
 import shortcuts
 from connection import Typed, Wrapped
 from recorder import Recorder, State
 
-MODULES = [account, ingest, batches, documents, retrieval, refusals, shortcuts, removal]
+MODULES = [account, ingest, batches, documents, retrieval, refusals, shortcuts, names, rest, removal]
 
 
 def main():
