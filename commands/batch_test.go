@@ -1,0 +1,271 @@
+package commands
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"varve/domain"
+	"varve/eventstore"
+	"varve/eventstore/fold"
+	"varve/eventstore/memory"
+)
+
+// handler makes a handler over a store, with nothing remembered, as after a start.
+func handler(store eventstore.Follower) *Handler {
+	return &Handler{
+		Store:         store,
+		Organizations: &fold.Cache[domain.Organization]{Store: store, Stream: domain.OrganizationStream, Apply: FoldOrganization},
+		Configs:       &fold.Cache[domain.Config]{Store: store, Stream: domain.ConfigStream, Apply: FoldConfig},
+		Log:           slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now,
+		Entropy: func() (b [16]byte) { rand.Read(b[:]); return b },
+		Keys:    &KeyRing{Pepper: []byte("pepper of the tests, 32 bytes ok"), Random: rand.Reader},
+	}
+}
+
+// submitted is a store with a batch that was submitted: three objects, of which
+// the second has no text, through two tiers.
+func submitted(t *testing.T) (eventstore.Owner, BatchRef) {
+	t.Helper()
+	ctx := context.Background()
+	store, err := memory.Open(memory.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := handler(store)
+	made, err := h.CreateOrganization(ctx, In{Origin: "test"}, CreateOrganization{Name: "o", Email: "o@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := In{OrganizationID: made.Organization.ID, Organization: eventstore.LogID("o-" + strings.TrimPrefix(made.Organization.ID, domain.OrganizationPrefix)), Actor: made.User.UserID, Origin: "test"}
+	n, err := h.CreateNamespace(ctx, in, CreateNamespace{Name: "films"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Log = eventstore.LogID(n.Log)
+	b, err := h.SaveBucket(ctx, in, SaveBucket{Change: func(b domain.Bucket) (domain.Bucket, error) {
+		b.Name, b.Schema = "b", json.RawMessage(`{"properties":{"text":{"type":"text"}}}`)
+		return b, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []domain.Collection{
+		{Name: "texts", Source: domain.CollectionSource{Type: "bucket", BucketIDs: []string{b.BucketID}}},
+		{Name: "words", Source: domain.CollectionSource{Type: "collection", CollectionIDs: []string{"texts"}}},
+	} {
+		_, err := h.SaveCollection(ctx, in, SaveCollection{Change: func(made domain.Collection) (domain.Collection, error) {
+			k.CollectionID, k.Enabled = made.CollectionID, true
+			k.Extractor = domain.ExtractorConfig{Name: "text_extractor", Version: "v1", Parameters: json.RawMessage(`{"split_by":"words","chunk_size":2}`), InputMappings: []domain.InputMapping{{InputKey: "text", Path: "text"}}}
+			return k, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ids []string
+	for _, fields := range []string{`{"text":"one two three"}`, `{}`, `{"text":"four"}`} {
+		o := ObjectInput{}
+		if err := json.Unmarshal([]byte(fields), &o.Fields); err != nil {
+			t.Fatal(err)
+		}
+		saved, err := h.CreateObject(ctx, in, "b", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, saved.ObjectID)
+	}
+	batch, err := h.CreateBatch(ctx, in, "b", CreateBatch{ObjectIDs: ids})
+	if err == nil {
+		batch, err = h.SubmitBatch(ctx, in, batch.BatchID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, BatchRef{in.OrganizationID, in.Organization, in.Log, in.Shard, batch.BatchID}
+}
+
+var errCrashed = errors.New("crashed")
+
+// crashing is a store whose process ends at its n-th append: before it, or
+// after it but before anyone knows. Nothing is appended afterwards.
+type crashing struct {
+	eventstore.Follower
+	mu      sync.Mutex
+	left    int
+	after   bool
+	crashed bool
+}
+
+func (c *crashing) Append(ctx context.Context, a eventstore.Append) (eventstore.Appended, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.crashed {
+		return eventstore.Appended{}, errCrashed
+	}
+	if c.left--; c.left >= 0 {
+		return c.Follower.Append(ctx, a)
+	}
+	c.crashed = true
+	if c.after {
+		if _, err := c.Follower.Append(ctx, a); err != nil {
+			return eventstore.Appended{}, err
+		}
+	}
+	return eventstore.Appended{}, errCrashed
+}
+
+// happened lists what a log's streams went through since a position.
+func happened(t *testing.T, store eventstore.Store, log eventstore.LogID) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for r, err := range store.Read(context.Background(), log, 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, _, _ := strings.Cut(r.Stream, "-")
+		all[r.Stream] = append(all[r.Stream], kind+": "+r.Type)
+	}
+	return all
+}
+
+// tally counts streams by what they went through.
+func tally(streams map[string][]string) string {
+	n := map[string]int{}
+	for _, types := range streams {
+		n[fmt.Sprint(types)]++
+	}
+	return fmt.Sprint(n)
+}
+
+// TestBatchSurvivesCrashes: wherever a process ends, the next finishes the
+// batch, and the log holds what it holds without a crash.
+func TestBatchSurvivesCrashes(t *testing.T) {
+	store, ref := submitted(t)
+	if err := handler(store).runBatch(t.Context(), ref, make(chan struct{}, 1)); err != nil {
+		t.Fatal(err)
+	}
+	want := tally(happened(t, store, ref.Log))
+	if !strings.Contains(want, "batch.completed") || !strings.Contains(want, "object.failed") {
+		t.Fatalf("without a crash: %s", want)
+	}
+	_ = store.Close()
+	crashes := 0
+	for _, after := range []bool{false, true} {
+		for n := 0; ; n++ {
+			store, ref := submitted(t)
+			c := &crashing{Follower: store, left: n, after: after}
+			err := handler(c).runBatch(t.Context(), ref, make(chan struct{}, 2))
+			if !c.crashed {
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = store.Close()
+				break
+			}
+			crashes++
+			if !errors.Is(err, errCrashed) {
+				t.Fatalf("crashed at append %d: %v", n, err)
+			}
+			if err := handler(store).runBatch(t.Context(), ref, make(chan struct{}, 2)); err != nil {
+				t.Fatal(err)
+			}
+			if got := tally(happened(t, store, ref.Log)); got != want {
+				t.Errorf("crashed at append %d (after it: %v): the log holds\n%s, want\n%s", n, after, got, want)
+			}
+			report, err := eventstore.Verify(t.Context(), store, ref.Log)
+			if err != nil || !report.OK() {
+				t.Errorf("crashed at append %d: %+v, %v", n, report, err)
+			}
+			_ = store.Close()
+		}
+	}
+	if crashes < 16 {
+		t.Errorf("%d crashes; a batch of three objects in two tiers has at least eight appends", crashes)
+	}
+}
+
+// flaky refuses some appends and then none.
+type flaky struct {
+	eventstore.Follower
+	mu   sync.Mutex
+	left int
+}
+
+func (f *flaky) Append(ctx context.Context, a eventstore.Append) (eventstore.Appended, error) {
+	f.mu.Lock()
+	refuse := f.left > 0
+	f.left--
+	f.mu.Unlock()
+	if refuse {
+		return eventstore.Appended{}, errors.New("no space left on device")
+	}
+	return f.Follower.Append(ctx, a)
+}
+
+// TestBatchIsTriedAgain: what stops a batch without being an object's own fault
+// does not end it.
+func TestBatchIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, ref := submitted(t)
+		h := handler(&flaky{Follower: store, left: 5})
+		h.ActiveBatches = func(context.Context) ([]BatchRef, error) { return []BatchRef{ref}, nil }
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- h.RunBatches(ctx, 2) }()
+		begun := time.Now()
+		time.Sleep(10 * time.Minute) // of the bubble's clock
+		s, _, err := state[domain.BatchState](ctx, store, ref.Log, domain.BatchStream(ref.BatchID))
+		if err != nil || s.Status != domain.StatusCompletedWithErrors {
+			t.Errorf("%s, %v", s.Status, err)
+		}
+		if waited := s.Updated.Time.Sub(begun); waited < time.Second {
+			t.Errorf("tried again after %s", waited)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestBatchRunnerMissesNoWake: a batch that is woken while it ends is looked at again.
+func TestBatchRunnerMissesNoWake(t *testing.T) {
+	var r batchRunner
+	ref := BatchRef{Log: "n", BatchID: "btch_1"}
+	run := r.begin(ref)
+	look := r.attempt(t.Context(), run)
+	if r.begin(ref) != nil {
+		t.Fatal("a batch runs twice")
+	}
+	if r.end(ref, run, false) {
+		t.Fatal("the wake was lost")
+	}
+	if look.Err() == nil {
+		t.Fatal("the look that ended is still allowed to work")
+	}
+	look = r.attempt(t.Context(), run)
+	r.interrupt(ref.Log, ref.BatchID)
+	if look.Err() == nil {
+		t.Fatal("interrupted, and still allowed to work")
+	}
+	if r.end(ref, run, false) {
+		t.Fatal("not looked at again after it was interrupted")
+	}
+	r.attempt(t.Context(), run)
+	if !r.end(ref, run, false) || r.begin(ref) == nil {
+		t.Fatal("it does not end")
+	}
+}
