@@ -75,7 +75,7 @@ func (c *committer) commit(rs []*request) (later []*request) {
 		case err == nil:
 			c.settle(g)
 			return g.later
-		case err == errAgain:
+		case errors.Is(err, errAgain):
 		case errors.Is(err, ErrMoved):
 			c.contested = lockedCommits
 			if err = c.catchUp(); err != nil {
@@ -104,7 +104,7 @@ func (c *committer) commit(rs []*request) (later []*request) {
 			attempt = maxAttempts
 		}
 	}
-	if errors.Is(err, ErrMoved) || err == errAgain || err == nil {
+	if errors.Is(err, ErrMoved) || errors.Is(err, errAgain) || err == nil {
 		err = &OverloadedError{RetryAfter: 100 * time.Millisecond}
 	}
 	for _, r := range rs {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -118,7 +119,7 @@ func (s *store) repack(ctx context.Context, e *Erasure, b *sharedBlob, gone map[
 	last := b.first + uint64(b.packed.count) - 1
 	for after := b.first - 1; after < last; {
 		rows, more, err := s.engine.ReadFeed(ctx, b.shard, after, int(min(last-after, pageRows)))
-		if cut, ok := err.(*TruncatedError); ok && cut.First <= last {
+		if cut := (*TruncatedError)(nil); errors.As(err, &cut) && cut.First <= last {
 			after = cut.First - 1
 			continue
 		}

@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -48,23 +49,23 @@ func (c *committer) plan(rs []*request) *group {
 		if g.broken != nil {
 			return g
 		}
-		switch err {
-		case nil:
+		if err == nil {
 			g.writes = append(g.writes, r)
 			continue
-		case errAnswered:
+		}
+		if errors.Is(err, errAnswered) {
 			continue
 		}
 		c.journal.undo(m)
 		g.commit = before
 		switch {
-		case err == errAgain:
+		case errors.Is(err, errAgain):
 			g.again = true
 			return g
-		case err == errLater && len(g.writes) == 0:
+		case errors.Is(err, errLater) && len(g.writes) == 0:
 			// It waits for nobody but itself.
 			g.verdict = append(g.verdict, verdict{r, outcome{err: &InvalidError{"fork.up_to", "is a position that this same append writes; a branch continues what is durable"}}})
-		case err == errLater:
+		case errors.Is(err, errLater):
 			r.look = true
 			g.later = append(g.later, r)
 		case r.a.Idempotency != nil && !r.looked:

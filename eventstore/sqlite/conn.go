@@ -100,6 +100,10 @@ func (s *stmt) exec(args ...driver.Value) (int64, error) {
 	return res.RowsAffected()
 }
 
+// rollback ends a transaction that failed. Its own error says nothing new: SQLite
+// may have rolled back already.
+func (c *conn) rollback() { _, _ = c.exec("ROLLBACK") }
+
 // query calls fn for every row until it says false. The values of a row are the
 // callee's: the driver makes new ones for each.
 func (c *conn) query(query string, fn func(row []driver.Value) (bool, error), args ...driver.Value) error {
@@ -119,7 +123,7 @@ func (c *conn) query(query string, fn func(row []driver.Value) (bool, error), ar
 	}
 	for {
 		switch err := rows.Next(s.row); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return explain(err)

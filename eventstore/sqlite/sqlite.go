@@ -97,7 +97,7 @@ func (e *Engine) setUp(shards int) error {
 	}
 	err := e.setUpTables(shards)
 	if err != nil {
-		e.w.exec("ROLLBACK")
+		e.w.rollback()
 		return err
 	}
 	_, err = e.w.exec("COMMIT")
@@ -209,14 +209,14 @@ func (e *Engine) tx(fn func() error) error {
 		err = failpoint.Hit("sqlite.before-commit")
 	}
 	if err != nil {
-		e.w.exec("ROLLBACK")
+		e.w.rollback()
 		if isUnique(err) {
 			return fmt.Errorf("%w: %w", eventstore.ErrStale, err)
 		}
 		return err
 	}
 	if _, err := e.w.exec("COMMIT"); err != nil {
-		e.w.exec("ROLLBACK")
+		e.w.rollback()
 		if c := code(err); c == sqliteIOErr || c == 0 {
 			return fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, err)
 		}

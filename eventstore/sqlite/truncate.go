@@ -73,7 +73,7 @@ func (e *Engine) Changes(ctx context.Context, shard int, since eventstore.Head, 
 		if _, err := c.exec("BEGIN"); err != nil {
 			return err
 		}
-		defer c.exec("ROLLBACK")
+		defer c.rollback()
 		if out.Head, err = head(c, shard); err != nil {
 			return err
 		}

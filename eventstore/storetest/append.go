@@ -272,7 +272,10 @@ func readPages(t *testing.T, w *world) {
 	if got := collect(t, w.s.Feed(ctx(t), 0, head-1500, 1200)); len(got) != 1200 || got[0].Feed != head-1499 {
 		t.Fatalf("%d records of the feed", len(got))
 	}
-	for range w.s.Read(ctx(t), w.log, 0, 0) {
+	for _, err := range w.s.Read(ctx(t), w.log, 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break // leaving a loop early must not harm
 	}
 	if got := collect(t, w.s.Read(ctx(t), "no such log", 0, 0)); len(got) != 0 {

@@ -50,7 +50,7 @@ func CrashMain(open func(where string) (eventstore.Owner, error)) {
 			if name == point && hit == at {
 				// An answer that is given too early has the time to get out.
 				time.Sleep(20 * time.Millisecond)
-				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
 			}
 			return nil
@@ -195,9 +195,9 @@ func crashRound(t *testing.T, where, tag, point string, hit int, after time.Dura
 			}
 			acked[fmt.Sprint(tag, " ", k, " ", i)] = feed
 		case <-timer:
-			cmd.Process.Kill()
+			_ = cmd.Process.Kill()
 		case <-giveUp:
-			cmd.Process.Kill()
+			_ = cmd.Process.Kill()
 			t.Fatalf("the child was not killed at %s, hit %d", point, hit)
 		}
 	}

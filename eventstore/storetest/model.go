@@ -39,8 +39,13 @@ func model(t *testing.T, open Opener, f Features) {
 	}
 	was := flag.Lookup("rapid.checks").Value.String()
 	if was == "100" { // not set by hand
-		flag.Set("rapid.checks", checks)
-		defer flag.Set("rapid.checks", was)
+		set := func(n string) {
+			if err := flag.Set("rapid.checks", n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(checks)
+		defer set(was)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		clock := NewClock()

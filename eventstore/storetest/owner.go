@@ -91,11 +91,11 @@ func checkpoints(t *testing.T, open Opener, _ Features) {
 		}
 		bad := c
 		bad.Position--
-		if err := eventstore.VerifyCheckpoint(ctx(t), s, bad, key); err != eventstore.ErrBadSignature {
+		if err := eventstore.VerifyCheckpoint(ctx(t), s, bad, key); !errors.Is(err, eventstore.ErrBadSignature) {
 			t.Fatal(err)
 		}
 		for _, other := range []eventstore.CheckpointKey{{}, {ID: key.ID, HMAC: bytes.Repeat([]byte{8}, 32)}} {
-			if err := eventstore.VerifyCheckpoint(ctx(t), s, c, other); err != eventstore.ErrBadSignature {
+			if err := eventstore.VerifyCheckpoint(ctx(t), s, c, other); !errors.Is(err, eventstore.ErrBadSignature) {
 				t.Fatal(err)
 			}
 		}
@@ -109,11 +109,11 @@ func checkpoints(t *testing.T, open Opener, _ Features) {
 		if rep, err := eventstore.Verify(ctx(t), cut, "l"); err != nil || !rep.OK() {
 			t.Fatal("a bare chain cannot see a cut tail, but it did", rep, err)
 		}
-		if err := eventstore.VerifyCheckpoint(ctx(t), cut, c, key); err != eventstore.ErrTailCut {
+		if err := eventstore.VerifyCheckpoint(ctx(t), cut, c, key); !errors.Is(err, eventstore.ErrTailCut) {
 			t.Fatal(err)
 		}
 		put(t, anew, one("l", "s", any(), event(1), event(2), event(3)))
-		if err := eventstore.VerifyCheckpoint(ctx(t), anew, c, key); err != eventstore.ErrRewritten {
+		if err := eventstore.VerifyCheckpoint(ctx(t), anew, c, key); !errors.Is(err, eventstore.ErrRewritten) {
 			t.Fatal(err)
 		}
 	}

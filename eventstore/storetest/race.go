@@ -258,7 +258,9 @@ func groupFails(t *testing.T, open Opener, _ Features) {
 			}
 		}()
 	}
-	<-answers
+	if err := <-answers; err == nil {
+		t.Error("the queue took more than its size")
+	}
 	close(g.release)
 	wg.Wait()
 	if err := errors.Join(wrong[:]...); err != nil {
