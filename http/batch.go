@@ -74,7 +74,11 @@ func (s *Server) createBatch(ctx context.Context, r *Request[batchBody]) (any, e
 			return nil, err
 		}
 	}
-	return s.batchNow(ctx, r.Call, b.BatchID)
+	answer, err := s.batchNow(ctx, r.Call, b.BatchID)
+	if w, ok := answer.(*batchWire); ok {
+		w.Warnings = replaces(r.Body.DedupStrategy)
+	}
+	return answer, err
 }
 
 // batchNow reads a batch of the request's namespace once the read model knows

@@ -47,6 +47,7 @@ type batchWire struct {
 	LastActivityAt   wireTime         `json:"last_activity_at"`
 	StatusMessage    string           `json:"status_message"`
 	Processed        int              `json:"processed_object_count"` // ours
+	Warnings         []string         `json:"warnings,omitempty"`     // ours
 }
 
 func (w *batchWire) key() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"varve/commands"
 	"varve/commands/extract"
@@ -53,7 +54,7 @@ type triggerBody struct {
 	Collections   []string        `json:"include_collections"`
 	ObjectIDs     []string        `json:"object_ids"`
 	Filters       json.RawMessage `json:"source_filters"`
-	DedupStrategy string          `json:"dedup_strategy"`
+	DedupStrategy string          `json:"dedup_strategy" validate:"omitempty,oneof=skip replace force"`
 	Reembed       json.RawMessage `json:"reembed"`
 }
 
@@ -81,8 +82,11 @@ func (s *Server) triggerCollection(ctx context.Context, r *Request[triggerBody])
 	if err != nil {
 		return nil, err
 	}
-	_, _, k, err := s.collectionAt(ctx, r.Call, "collection_identifier")
+	_, cfg, k, err := s.collectionAt(ctx, r.Call, "collection_identifier")
 	if err != nil {
+		return nil, err
+	}
+	if err := allSources(cfg, k, r.Body.Collections); err != nil {
 		return nil, err
 	}
 	batches, err := s.Commands.TriggerCollection(ctx, r.In(), commands.TriggerCollection{Collection: k.CollectionID, Buckets: r.Body.Buckets, ObjectIDs: r.Body.ObjectIDs, Filter: filter})
@@ -109,5 +113,32 @@ func (s *Server) triggerCollection(ctx context.Context, r *Request[triggerBody])
 	} else {
 		w.TaskID, w.Message = domain.DeriveID(domain.TaskPrefix, "empty", k.CollectionID), "the collection's buckets have no objects to extract"
 	}
+	w.warn(replaces(r.Body.DedupStrategy))
 	return &Response{Status: 202, Body: w}, nil
+}
+
+// allSources refuses to run a part of a collection's sources: its tier reads
+// every collection that it names.
+func allSources(cfg domain.Config, k domain.Collection, asked []string) error {
+	named := map[string]bool{}
+	for i, identifier := range asked {
+		source, ok := cfg.Collection(identifier)
+		if !ok || !slices.Contains(k.Source.CollectionIDs, source.CollectionID) {
+			return domain.Invalid(fmt.Sprintf("include_collections[%d]", i), "reference", "%q is not a collection that %s reads", identifier, k.Name)
+		}
+		named[source.CollectionID] = true
+	}
+	if len(asked) > 0 && len(named) < len(k.Source.CollectionIDs) {
+		return domain.Invalid("include_collections", "unsupported", "a part of the sources cannot be run alone; leave it out, or name all of %v", k.Source.CollectionIDs)
+	}
+	return nil
+}
+
+// replaces warns of a dedup_strategy that is not what happens: documents are
+// known by what they were made from, so a second run replaces those of the first.
+func replaces(asked string) []string {
+	if asked == "" || asked == "replace" {
+		return nil
+	}
+	return []string{"dedup_strategy: " + asked + " is run as replace: objects are extracted again, their documents replaced and none duplicated"}
 }
