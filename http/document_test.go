@@ -121,7 +121,7 @@ func TestDocumentListScenario(t *testing.T) {
 
 func TestDocumentBulkScenario(t *testing.T) {
 	const path = "/v1/collections/notes/documents"
-	once := map[string]string{"Idempotency-Key": "k1"}
+	once, again := map[string]string{"Idempotency-Key": "k1"}, map[string]string{"Idempotency-Key": "k2"}
 	three := []string{"document.written", "document.written", "document.written"}
 	steps := []Step{}
 	for _, id := range []string{"d1", "d2", "d3"} {
@@ -147,6 +147,10 @@ func TestDocumentBulkScenario(t *testing.T) {
 		Step{Name: "once", Do: "PATCH " + path + "/bulk", Namespace: "films", Events: three[:1], Header: once, Body: `{"filters":{"n":1},"update_data":{"n":2}}`, Check: map[string]any{"updated_count": 1}},
 		Step{Name: "not twice", Do: "PATCH " + path + "/bulk", Namespace: "films", Header: once, Body: `{"filters":{"n":1},"update_data":{"n":2}}`, Check: map[string]any{"updated_count": 1}},
 		Step{Name: "another request under the key", Do: "PATCH " + path + "/bulk", Namespace: "films", Header: once, Body: `{"filters":{"n":2},"update_data":{"n":2}}`, Status: 409, Check: map[string]any{"error.code": "idempotency_key_reused"}},
+		Step{Name: "all once", Do: "PATCH " + path + "/bulk", Namespace: "films", Events: three[:1], Header: again, Body: `{"update_data":{"s":1}}`, Check: map[string]any{"updated_count": 1}},
+		Step{Name: "all not twice, though all match again", Do: "PATCH " + path + "/bulk", Namespace: "films", Header: again, Body: `{"update_data":{"s":1}}`, Check: map[string]any{"updated_count": 1}},
+		Step{Name: "each once", Do: "POST " + path + "/batch", Namespace: "films", Events: three[:1], Header: again, Body: `{"updates":[{"document_id":"zz","update_data":{"n":5}},{"document_id":"d1","update_data":{"n":5}}]}`, Check: map[string]any{"updated_count": 1, "results.0.success": false}},
+		Step{Name: "each not twice", Do: "POST " + path + "/batch", Namespace: "films", Header: again, Body: `{"updates":[{"document_id":"zz","update_data":{"n":5}},{"document_id":"d1","update_data":{"n":5}}]}`, Check: map[string]any{"updated_count": 1, "results.0.success": false, "results.1.success": true}},
 		Step{Name: "deleted once", Do: "DELETE " + path + "/batch", Namespace: "films", Events: []string{"document.deleted"}, Header: once, Body: `{"document_ids":["zz","d1"]}`, Check: map[string]any{"deleted_count": 1, "failed_count": 1, "results.0.success": false}},
 		Step{Name: "the same answer again", Do: "DELETE " + path + "/batch", Namespace: "films", Header: once, Body: `{"document_ids":["zz","d1"]}`, Check: map[string]any{"deleted_count": 1, "failed_count": 1, "results.0.success": false}},
 		Step{Name: "reader deletes nothing", Do: "DELETE " + path + "/batch", As: "reader", Namespace: "films", Body: `{"document_ids":["d1"]}`, Status: 403},
