@@ -233,7 +233,7 @@ func (r *Runner) Rebuild(ctx context.Context, name string, progress func(done, t
 		m.halt()
 		defer r.run(m)
 	}
-	if err := r.fill(ctx, m.p, f, nil); err != nil { // what came meanwhile
+	if err := r.fillOn(ctx, m, f, nil); err != nil { // what came meanwhile
 		return fmt.Errorf("rebuild %s: %w", name, err)
 	}
 	if err := f.close(); err != nil {
@@ -259,6 +259,17 @@ func (r *Runner) first(ctx context.Context, m *model) error {
 		return fmt.Errorf("fill %s: %w", m.name, err)
 	}
 	return r.exchange(ctx, m)
+}
+
+// fillOn fills up to an event that cannot be applied: that one is for followers,
+// which park it and go on.
+func (r *Runner) fillOn(ctx context.Context, m *model, f *file, progress func(done, total uint64, rate float64)) error {
+	err := r.fill(ctx, m.p, f, progress)
+	if err == nil || isStorage(err) || ctx.Err() != nil {
+		return err
+	}
+	r.o.Logger.Error("filling a read model ended early: it goes on event by event", "model", m.name, "error", err)
+	return nil
 }
 
 // beside is where a model is filled.
@@ -291,11 +302,8 @@ func (r *Runner) fillBeside(ctx context.Context, m *model, progress func(done, t
 			return nil, errors.Join(err, f.close())
 		}
 	}
-	if err := r.fill(ctx, m.p, f, progress); err != nil {
-		if isStorage(err) || ctx.Err() != nil {
-			return nil, errors.Join(err, f.close())
-		}
-		r.o.Logger.Error("filling a read model ended early: it goes on event by event", "model", m.name, "error", err)
+	if err := r.fillOn(ctx, m, f, progress); err != nil {
+		return nil, errors.Join(err, f.close())
 	}
 	if err := f.finish(ctx, m.p); err != nil {
 		return nil, errors.Join(err, f.close())
