@@ -219,8 +219,8 @@ func (c *committer) unknown(g *group, cause error) {
 	}
 }
 
-// scopesEvery is how often expired idempotency rows are deleted.
-const scopesEvery = time.Hour
+// scopesEvery is how often expired idempotency rows are deleted, some at a time.
+const scopesEvery = time.Second
 
 func (c *committer) purge(g *group) {
 	if g.now.Sub(c.purged) >= scopesEvery {

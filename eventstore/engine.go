@@ -138,7 +138,7 @@ type Commit struct {
 	Blobs       []Blob
 	Scopes      []Scope
 	DropScopes  []string  // expired, replaced now
-	ScopesUntil time.Time // rows of shards' scopes before this time may be deleted; zero: none
+	ScopesUntil time.Time // idempotency rows before this time may be deleted, some thousands at once; zero: none
 }
 
 // NewStream is a stream that gets its first record in a log.

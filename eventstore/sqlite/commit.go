@@ -100,7 +100,7 @@ func (e *Engine) writeScopes(c *eventstore.Commit) error {
 	if !c.ScopesUntil.IsZero() {
 		// Rows are in the order of time: look at the oldest only.
 		if _, err := e.w.exec(`DELETE FROM scopes WHERE rowid IN (SELECT rowid FROM (
-			SELECT rowid, time FROM scopes ORDER BY rowid LIMIT 10000) WHERE time < ?)`, micros(c.ScopesUntil)); err != nil {
+			SELECT rowid, time FROM scopes ORDER BY rowid LIMIT 2000) WHERE time < ?)`, micros(c.ScopesUntil)); err != nil {
 			return err
 		}
 	}

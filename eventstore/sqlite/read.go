@@ -153,8 +153,9 @@ const (
 )
 
 // page reads rows until limit or the size of a page; hint is how many to expect.
-// The query has no LIMIT: SQLite would plan anew for every other value.
-func (e *Engine) page(c *conn, limit, hint int, where string, args ...driver.Value) (rows []eventstore.Row, more bool, err error) {
+// It ends before the first row beyond position upTo. The query has no LIMIT:
+// SQLite would plan anew for every other value.
+func (e *Engine) page(c *conn, limit, hint int, upTo uint64, where string, args ...driver.Value) (rows []eventstore.Row, more bool, err error) {
 	rows = make([]eventstore.Row, 0, min(limit, hint))
 	bytes := 0
 	err = c.query(where, func(row []driver.Value) (bool, error) {
@@ -162,6 +163,10 @@ func (e *Engine) page(c *conn, limit, hint int, where string, args ...driver.Val
 		r := &rows[len(rows)-1]
 		if err := e.scan(c, row, r); err != nil {
 			return false, err
+		}
+		if r.Position > upTo {
+			rows = rows[:len(rows)-1]
+			return false, nil
 		}
 		bytes += len(r.Data) + len(r.Packed)
 		more = len(rows) == limit || bytes > pageBytes
@@ -198,7 +203,7 @@ func (e *Engine) scan(c *conn, row []driver.Value, r *eventstore.Row) (err error
 // Record gives the record at a position.
 func (e *Engine) Record(ctx context.Context, key int64, position uint64) (r eventstore.Row, ok bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		rows, _, err := e.page(c, 1, 1, rowSelect+"e.log = ? AND e.position = ?", key, int64(position))
+		rows, _, err := e.page(c, 1, 1, math.MaxUint64, rowSelect+"e.log = ? AND e.position = ?", key, int64(position))
 		if err == nil && len(rows) == 1 {
 			r, ok = rows[0], true
 		}
@@ -214,7 +219,7 @@ func (e *Engine) ReadLog(ctx context.Context, pieces []eventstore.Piece, after u
 			if p.UpTo <= after {
 				continue
 			}
-			part, full, err := e.page(c, limit-len(rows), limit, ownSelect+"e.log = ? AND e.position > ? AND e.position <= ? ORDER BY e.position",
+			part, full, err := e.page(c, limit-len(rows), limit, p.UpTo, ownSelect+"e.log = ? AND e.position > ? AND e.position <= ? ORDER BY e.position",
 				p.Key, signed(after), signed(p.UpTo))
 			if err != nil {
 				return err
@@ -251,12 +256,9 @@ func (e *Engine) ReadStream(ctx context.Context, pieces []eventstore.Piece, name
 			if keys[i] == 0 {
 				continue
 			}
-			part, full, err := e.page(c, limit-len(rows), 16, ownSelect+"e.stream = ? AND e.version > ? ORDER BY e.version", keys[i], signed(after))
+			part, full, err := e.page(c, limit-len(rows), 16, p.UpTo, ownSelect+"e.stream = ? AND e.version > ? ORDER BY e.version", keys[i], signed(after))
 			if err != nil {
 				return err
-			}
-			for len(part) > 0 && part[len(part)-1].Position > p.UpTo {
-				part, full = part[:len(part)-1], false
 			}
 			if rows = join(rows, part); full {
 				more = true
@@ -271,7 +273,7 @@ func (e *Engine) ReadStream(ctx context.Context, pieces []eventstore.Piece, name
 // ReadFeed reads a shard's records.
 func (e *Engine) ReadFeed(ctx context.Context, shard int, after uint64, limit int) (rows []eventstore.Row, more bool, err error) {
 	err = e.read(ctx, func(c *conn) error {
-		rows, more, err = e.page(c, limit, limit, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key",
+		rows, more, err = e.page(c, limit, limit, math.MaxUint64, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key",
 			eventKey(shard, min(after, 1<<shardBits-1)), eventKey(shard+1, 0))
 		if err != nil || len(rows) > 0 && rows[0].Feed == after+1 {
 			return err

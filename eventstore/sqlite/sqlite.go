@@ -69,6 +69,13 @@ func OpenEngine(path string, opts Options) (*Engine, error) {
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("open store %s: the directory does not exist", path)
 	}
+	// A new file is for this user only; the write-ahead log takes the same rights.
+	// Never one that exists: closing it would give up locks that others here hold.
+	if f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("open store %s: %w", path, err)
+		}
+	} // what keeps it from being opened, SQLite says below
 	w, err := dial(path, false)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"math"
 
 	"varve/eventstore"
 )
@@ -88,7 +89,7 @@ func (e *Engine) Changes(ctx context.Context, shard int, since eventstore.Head, 
 			return err
 		}
 		for after := since.Feed; ; {
-			rows, more, err := e.page(c, limit, 64, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key", eventKey(shard, after), eventKey(shard+1, 0))
+			rows, more, err := e.page(c, limit, 64, math.MaxUint64, rowSelect+"e.key > ? AND e.key < ? ORDER BY e.key", eventKey(shard, after), eventKey(shard+1, 0))
 			if err != nil {
 				return err
 			}

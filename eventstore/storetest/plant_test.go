@@ -40,7 +40,7 @@ var bugs = []planted{
 	plant("head is not guarded (SQLite)", sql, "Contract/TwoProcesses", "sqlite/commit.go", "WHERE shard = ? AND token = ?", "WHERE shard = ? AND token >= 0 * ?"),
 	plant("head is not guarded (memory)", mem, "Contract", "memory/memory.go", "if sh.head.Token != c.Old.Token {", "if false {"),
 	plant("names are compared without case", sql, "Contract/.*/Names", "sqlite/schema.go", "	name   TEXT    NOT NULL,\n	base", "	name   TEXT    NOT NULL COLLATE NOCASE,\n	base"),
-	plant("branch reads on after the fork (SQLite)", sql, "Contract/Branch", "sqlite/read.go", "part[len(part)-1].Position > p.UpTo", "p.UpTo == 0"),
+	plant("branch reads on after the fork (SQLite)", sql, "Contract/Branch", "sqlite/read.go", "if r.Position > upTo {", "if upTo == 0 {"),
 	plant("branch reads on after the fork (memory)", mem, "Contract", "memory/read.go", "if r.Position > upTo {", "if false {"),
 	plant("branch takes the newest version of its source", sql, "Contract", "sqlite/read.go", "if pos, ok, err := at(newest); err != nil || ok && pos <= upTo {", "if _, ok, err := at(newest); err != nil || ok {"),
 	plant("versions are forgotten on reopening", sql, "Contract/.*/Reopen", "sqlite/read.go", "coalesce((SELECT max(version) FROM events WHERE stream = s.stream), s.base)", "s.base"),
