@@ -36,11 +36,9 @@ type Handler struct {
 	CheckRetriever func(domain.Config, domain.Retriever) error
 	// ActiveBatches lists batches that were submitted and have not ended (projections).
 	ActiveBatches func(context.Context) ([]BatchRef, error)
-	// MatchingDocuments lists ids of documents of a collection that match a
-	// filter, in order of id, after one id (projections).
-	MatchingDocuments func(ctx context.Context, log eventstore.LogID, collection string, f *domain.Filter, after string, limit int) ([]string, error)
-	// MatchingObjects lists ids of objects of a bucket likewise.
-	MatchingObjects func(ctx context.Context, log eventstore.LogID, bucket string, f *domain.Filter, after string, limit int) ([]string, error)
+	// MatchingObjects lists ids of objects of a bucket that match a filter (nil:
+	// all), at most limit, in a stable order (projections).
+	MatchingObjects func(ctx context.Context, log eventstore.LogID, bucket string, f *domain.Filter, limit int) ([]string, error)
 
 	batches batchRunner
 }
@@ -84,6 +82,17 @@ func (h *Handler) newID(in In, prefix string, parts ...any) string {
 		return domain.NewID(prefix, h.Entropy())
 	}
 	return domain.DeriveID(prefix, append([]any{in.OrganizationID, string(in.Log), in.Actor, in.Operation, in.IdempotencyKey}, parts...)...)
+}
+
+// Repeated says whether a request under its idempotency key was done before: what
+// costs something and only prepares it need not be done again.
+func (h *Handler) Repeated(ctx context.Context, in In) (bool, error) {
+	idem := in.idempotency()
+	if idem == nil {
+		return false, nil
+	}
+	_, done, err := h.Store.Replay(ctx, in.Shard, *idem)
+	return done, translate(err)
 }
 
 // change runs a decision and appends its batches. A decision that lost a race

@@ -21,6 +21,7 @@ type ObjectInput struct {
 	IdempotencyKey string // of the body: the same key gives back the existing object
 	Policy         string // insert, update, upsert; empty: the bucket's default
 	SkipDuplicates bool
+	Number         int // of the object in its request, from 0: a repeated request names the same objects
 }
 
 // SavedObject is one object's outcome.
@@ -61,14 +62,14 @@ func (h *Handler) CreateObjects(ctx context.Context, in In, bucket string, input
 		seen := map[string]int{}
 		batches := []eventstore.Batch{}
 		for i, input := range inputs {
-			object, expect, before, err := h.decideObject(ctx, in, c, b, input, i)
+			object, expect, before, err := h.decideObject(ctx, in, c, b, input)
 			ids[i] = object.ObjectID
 			if err == nil && before != nil {
 				saved[i] = *before
 				continue
 			}
 			if first, twice := seen[object.ObjectID]; err == nil && twice {
-				err = &domain.Error{Code: domain.CodeConflict, Message: fmt.Sprintf("objects[%d] has the same unique key as objects[%d]", i, first)}
+				err = &domain.Error{Code: domain.CodeConflict, Message: fmt.Sprintf("objects[%d] has the same unique key as objects[%d]", input.Number, inputs[first].Number)}
 			}
 			if err != nil {
 				errs[i] = err
@@ -119,15 +120,16 @@ func (h *Handler) replayedObjects(ctx context.Context, in In, bucket string, inp
 	}
 	b, _ := c.Bucket(bucket)
 	for i, input := range inputs {
-		object, _, before, err := h.decideObject(ctx, in, c, b, input, i)
-		stream := domain.ObjectStream(object.ObjectID)
-		if version, ok := written[stream]; ok {
+		id, err := h.objectID(in, b, input)
+		stream := domain.ObjectStream(id)
+		if version, ok := written[stream]; ok && err == nil {
 			if saved[i].ObjectState, _, err = stateAt[domain.ObjectState](ctx, h.Store, in.Log, stream, version); err != nil {
 				return nil, nil, err
 			}
 			delete(written, stream)
 			continue
 		}
+		_, _, before, err := h.decideObject(ctx, in, c, b, input)
 		switch {
 		case err != nil:
 			errs[i] = err
@@ -144,7 +146,7 @@ var errNothing = errors.New("nothing to append")
 
 // objectID derives an object's id from the bucket's unique key, from the
 // body's idempotency key, or makes one.
-func (h *Handler) objectID(in In, b domain.Bucket, o ObjectInput, index int) (string, error) {
+func (h *Handler) objectID(in In, b domain.Bucket, o ObjectInput) (string, error) {
 	switch {
 	case b.UniqueKey != nil:
 		values := []any{b.BucketID}
@@ -163,19 +165,19 @@ func (h *Handler) objectID(in In, b domain.Bucket, o ObjectInput, index int) (st
 	case o.IdempotencyKey != "":
 		return domain.DeriveID(domain.ObjectPrefix, b.BucketID, "key", o.IdempotencyKey), nil
 	}
-	return h.newID(in, domain.ObjectPrefix, index), nil
+	return h.newID(in, domain.ObjectPrefix, o.Number), nil
 }
 
 // decideObject gives the object to write and the version its stream must have,
 // or the object that stands for it already.
-func (h *Handler) decideObject(ctx context.Context, in In, c domain.Config, b domain.Bucket, o ObjectInput, index int) (domain.Object, eventstore.Expect, *SavedObject, error) {
+func (h *Handler) decideObject(ctx context.Context, in In, c domain.Config, b domain.Bucket, o ObjectInput) (domain.Object, eventstore.Expect, *SavedObject, error) {
 	object := domain.Object{BucketID: b.BucketID, ConfigVersion: c.Version, KeyPrefix: o.KeyPrefix, Fields: o.Fields,
 		Metadata: o.Metadata, Blobs: o.Blobs, Edges: o.Edges, IdempotencyKey: o.IdempotencyKey}
 	expect := eventstore.New()
 	if err := b.CheckObject(object); err != nil {
 		return object, expect, nil, err
 	}
-	id, err := h.objectID(in, b, o, index)
+	id, err := h.objectID(in, b, o)
 	if err != nil {
 		return object, expect, nil, err
 	}

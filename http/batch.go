@@ -118,7 +118,7 @@ func (s *Server) batch(ctx context.Context, r *Request[None]) (any, error) {
 
 type batchListBody struct {
 	listBody
-	Status       string `json:"status"`
+	Status       string `json:"status" validate:"omitempty,oneof=PENDING QUEUED IN_PROGRESS PROCESSING COMPLETED COMPLETED_WITH_ERRORS FAILED CANCELED INTERRUPTED UNKNOWN SKIPPED DRAFT ACTIVE ARCHIVED SUSPENDED DEACTIVATED"`
 	BucketID     string `json:"bucket_id"`
 	CollectionID string `json:"collection_id"`
 	NamespaceID  string `json:"namespace_id"`

@@ -22,6 +22,8 @@ func TestBatchesAndTasksAreListed(t *testing.T) {
 		Step{Name: "everywhere, narrowed", Do: "POST /v1/batches/list", Body: `{"bucket_id":"${bucket}"}`, Check: map[string]any{"results.#": 4, "results.0.namespace_id": "${ns}"}},
 		Step{Name: "none of another bucket", Do: "POST /v1/batches/list", Body: `{"bucket_id":"bkt_none"}`, Check: map[string]any{"results.#": 0}},
 		wrong("an empty filter", "POST "+batches+"/list", `{"filters":{}}`, "filters"),
+		wrong("a status that is none", "POST "+batches+"/list", `{"status":"DONE"}`, "status"),
+		wrong("a status that is none, of tasks", "POST /v1/tasks/list", `{"status":"DONE"}`, "status"),
 		Step{Name: "tasks", Do: "POST /v1/tasks/list", Body: `{"include_total":true}`, Check: map[string]any{"results.#": 2, "pagination.total": 2, "results.1.task_id": "${task}"}},
 		Step{Name: "tasks by filter", Do: "POST /v1/tasks/list", Body: `{"filters":{"batch_id":"${two}"}}`, Check: map[string]any{"results.#": 1}},
 		Step{Name: "tasks by status", Do: "POST /v1/tasks/list", Body: `{"status":"COMPLETED"}`, Check: map[string]any{"results.#": 0}},

@@ -168,7 +168,7 @@ func (s *Server) task(ctx context.Context, r *Request[None]) (any, error) {
 
 type taskListBody struct {
 	listBody
-	Status   string `json:"status"`
+	Status   string `json:"status" validate:"omitempty,oneof=PENDING QUEUED IN_PROGRESS PROCESSING COMPLETED COMPLETED_WITH_ERRORS FAILED CANCELED INTERRUPTED UNKNOWN SKIPPED DRAFT ACTIVE ARCHIVED SUSPENDED DEACTIVATED"`
 	TaskType string `json:"task_type"`
 }
 

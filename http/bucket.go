@@ -162,7 +162,7 @@ func orAbsent(raw json.RawMessage) json.RawMessage {
 }
 
 func (s *Server) listBuckets(ctx context.Context, r *Request[listBody]) (any, error) {
-	at, cfg, err := s.pin(ctx, r.Call)
+	at, cfg, err := s.pinList(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -81,6 +81,28 @@ func TestBucketBadInput(t *testing.T) {
 	)
 }
 
+// TestConfigurationCursor: pages of a list of configuration stay where they are while others write.
+func TestConfigurationCursor(t *testing.T) {
+	t.Parallel()
+	s := films(t)
+	var steps []Step
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		steps = append(steps, Step{Name: name, Do: "POST /v1/buckets", Events: bucketSaved, Body: `{"bucket_name":"` + name + `","bucket_schema":{"properties":{}}}`})
+	}
+	page := `{"limit":2,"sort":{"field":"bucket_name","direction":"asc"}`
+	s.films(t, append(steps,
+		Step{Name: "first page", Do: "POST /v1/buckets/list", Body: page + `}`, Check: map[string]any{"results.0.bucket_name": "a", "results.1.bucket_name": "b"}, Save: map[string]string{"next": "pagination.next_cursor"}},
+		Step{Name: "the last seen goes", Do: "DELETE /v1/buckets/b", Events: []string{"bucket.deleted"}},
+		Step{Name: "one comes before", Do: "POST /v1/buckets", Events: bucketSaved, Body: `{"bucket_name":"aa","bucket_schema":{"properties":{}}}`},
+		Step{Name: "one moves", Do: "PATCH /v1/buckets/e", Events: bucketSaved, Body: `{"bucket_name":"ab"}`},
+		Step{Name: "second page", Do: "POST /v1/buckets/list", Body: page + `,"cursor":"${next}"}`, Check: map[string]any{"results.0.bucket_name": "c", "results.1.bucket_name": "d"}, Save: map[string]string{"next": "pagination.next_cursor"}},
+		Step{Name: "last page", Do: "POST /v1/buckets/list", Body: page + `,"cursor":"${next}"}`, Check: map[string]any{"results.#": 1, "results.0.bucket_name": "e", "pagination.next_cursor": Absent}},
+		wrong("a cursor that is none", "POST /v1/buckets/list", `{"cursor":"nonsense"}`, "cursor"),
+		wrong("a cursor of the future", "POST /v1/collections/list", `{"cursor":"99.col_1"}`, "cursor"),
+		wrong("no cursor of retrievers", "POST /v1/retrievers/list", `{"cursor":"nonsense"}`, "cursor"),
+	)...)
+}
+
 // TestIdempotencyOfConfiguration: a request that is repeated under its key has the same answer and happens once.
 func TestIdempotencyOfConfiguration(t *testing.T) {
 	t.Parallel()

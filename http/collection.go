@@ -294,7 +294,7 @@ func (s *Server) collectionNow(ctx context.Context, c *Call, identifier string) 
 }
 
 func (s *Server) listCollections(ctx context.Context, r *Request[listBody]) (any, error) {
-	at, cfg, err := s.pin(ctx, r.Call)
+	at, cfg, err := s.pinList(ctx, r)
 	if err != nil {
 		return nil, err
 	}

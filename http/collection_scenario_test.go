@@ -118,6 +118,7 @@ func TestTriggerScenario(t *testing.T) {
 		wrong("a bucket that it does not read", "POST /v1/collections/texts/trigger", `{"include_buckets":["none"]}`, "include_buckets"),
 		wrong("an object that is not there", "POST /v1/collections/texts/trigger", `{"object_ids":["obj_none"]}`, "object_ids", 0),
 		wrong("an empty filter is not all", "POST /v1/collections/texts/trigger", `{"source_filters":{}}`, "source_filters"),
+		wrong("a strategy that is none", "POST /v1/collections/texts/trigger", `{"dedup_strategy":"merge"}`, "dedup_strategy"),
 		wrong("embedding again", "POST /v1/collections/texts/trigger", `{"reembed":{"model":"x"}}`, "reembed"),
 		Step{Name: "a filter on a missing field", Do: "POST /v1/collections/texts/trigger", Body: `{"source_filters":{"nothing":1}}`, Events: []string{"batch.saved"}, Check: map[string]any{"object_count": 0}},
 		Step{Name: "disable", Do: "PATCH /v1/collections/texts", Events: collectionSaved, Body: `{"enabled":false}`},

@@ -2,11 +2,14 @@ package http
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
 	"varve/domain"
+	"varve/projections"
 )
 
 // listBody is the body of lists of configuration resources.
@@ -131,14 +134,52 @@ func configList[V, W any](r *Request[listBody], all map[string]V, out func(V) W)
 	}
 	from := min(p.Offset, len(rows))
 	if p.Cursor != "" {
-		from = slices.IndexFunc(rows, func(row row) bool { return row.id == p.Cursor }) + 1
+		_, last := splitCursor(p.Cursor)
+		from = slices.IndexFunc(rows, func(row row) bool { return row.id == last }) + 1
 		if from == 0 { // what it named is gone: go on behind its place in the order of ids
-			from, _ = slices.BinarySearchFunc(rows, p.Cursor, func(row row, id string) int { return cmp.Compare(row.id, id) })
+			from, _ = slices.BinarySearchFunc(rows, last, func(row row, id string) int { return cmp.Compare(row.id, id) })
 		}
 	}
 	to, next := min(from+p.Limit, len(rows)), ""
 	if to < len(rows) {
 		next = rows[to-1].id
+		if r.pinned > 0 {
+			next = utoa(r.pinned) + "." + next
+		}
 	}
 	return listed(p, matching[from:to], next, len(rows)), matching, nil
+}
+
+// splitCursor splits the cursor of a list: the position at which the list was
+// begun (0: the newest counts) and the id of the last item seen.
+func splitCursor(cursor string) (position uint64, last string) {
+	at, last, ok := strings.Cut(cursor, ".")
+	if !ok {
+		return 0, cursor
+	}
+	position, err := strconv.ParseUint(at, 10, 64)
+	if err != nil {
+		return 0, cursor
+	}
+	return position, last
+}
+
+// pinList is pin for lists of configuration: a further page is of the position
+// of the first, so that nothing is missed or given twice while others write.
+func (s *Server) pinList(ctx context.Context, r *Request[listBody]) (projections.At, domain.Config, error) {
+	p, err := r.Page()
+	if err != nil {
+		return projections.At{}, domain.Config{}, err
+	}
+	at, cfg, err := s.pin(ctx, r.Call)
+	if err == nil && p.Cursor != "" {
+		position, _ := splitCursor(p.Cursor)
+		if position == 0 || position > at.Position {
+			return at, cfg, domain.Invalid("cursor", "format", "is not a cursor of this list; give the next_cursor of the page before, or none")
+		}
+		at.Position = position
+		cfg, err = s.Configs.At(ctx, at.Log, position)
+	}
+	r.pinned = at.Position
+	return at, cfg, err
 }

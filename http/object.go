@@ -73,6 +73,11 @@ func (s *Server) input(ctx context.Context, c *Call, b objectBody, extra map[str
 			return in, err
 		}
 	}
+	if len(b.Blobs) > 0 {
+		if repeated, err := s.Commands.Repeated(ctx, c.In()); repeated || err != nil {
+			return in, err // the first request took them in
+		}
+	}
 	for i, blob := range b.Blobs {
 		at := fmt.Sprintf("%sblobs[%d]", path, i)
 		if blob.UploadID != "" {
@@ -146,6 +151,7 @@ func (s *Server) createObjects(ctx context.Context, r *Request[objectsBody]) (an
 		body, extra, err := decodeMember[objectBody](raw, fmt.Sprintf("objects[%d]", i))
 		if err == nil {
 			inputs[i], err = s.input(ctx, r.Call, body, extra, fmt.Sprintf("objects[%d].", i))
+			inputs[i].Number = i
 		}
 		if wrong[i] = err; err == nil {
 			good, indexes = append(good, inputs[i]), append(indexes, i)

@@ -200,7 +200,7 @@ func TestBlobsAreFetched(t *testing.T) {
 			nethttp.NotFound(w, r)
 		}
 	}))
-	defer elsewhere.Close()
+	t.Cleanup(elsewhere.Close)
 	const do = "POST /v1/buckets/reviews/objects"
 	s := reviews(t, func(c *serve.Config) { c.AllowPrivate, c.Files = true, root })
 	s.Vars["at"] = elsewhere.URL
@@ -214,6 +214,13 @@ func TestBlobsAreFetched(t *testing.T) {
 		refused("not there", do, `{"blobs":[{"property":"poster","type":"image","data":"${at}/none"}]}`, 422, "blobs\\[0\\].data.*404"),
 		refused("nobody answers", do, `{"blobs":[{"property":"poster","type":"image","data":"http://127.0.0.1:1/"}]}`, 422, "blobs\\[0\\].data"),
 		refused("a file outside", do, `{"blobs":[{"property":"text","type":"text","data":"file:///etc/passwd"}]}`, 422, "blobs\\[0\\].data"),
+		Step{Name: "under a key", Do: do, Header: map[string]string{"Idempotency-Key": "k"}, Events: objectSaved, Body: `{"blobs":[{"property":"poster","type":"image","data":"${at}/poster.png"}]}`, Save: map[string]string{"o": "object_id", "b": "blobs.0.blob_id"}},
+		Step{Name: "many under a key, one not there", Do: do + "/batch", Header: map[string]string{"Idempotency-Key": "k"}, Events: objectSaved, Body: `{"objects":[{"blobs":[{"property":"poster","type":"image","data":"${at}/none"}]},{"blobs":[{"property":"poster","type":"image","data":"${at}/poster.png"}]}]}`, Save: map[string]string{"m": "succeeded.0.object_id"}, Check: map[string]any{"succeeded.0.object_index": 1, "failed.0.object_index": 0}},
 		refused("a scheme that is none", do, `{"blobs":[{"property":"text","type":"text","url":"ftp://example.com/x"}]}`, 422, "blobs\\[0\\].url.*ftp"),
+	)
+	elsewhere.Close()
+	s.films(t,
+		Step{Name: "repeated when nobody answers", Do: do, Header: map[string]string{"Idempotency-Key": "k"}, Body: `{"blobs":[{"property":"poster","type":"image","data":"${at}/poster.png"}]}`, Check: map[string]any{"object_id": "${o}", "blobs.0.blob_id": "${b}", "blobs.0.details.hash": "${hash}"}},
+		Step{Name: "many repeated when nobody answers", Do: do + "/batch", Header: map[string]string{"Idempotency-Key": "k"}, Body: `{"objects":[{"blobs":[{"property":"poster","type":"image","data":"${at}/none"}]},{"blobs":[{"property":"poster","type":"image","data":"${at}/poster.png"}]}]}`, Check: map[string]any{"succeeded.0.object_index": 1, "succeeded.0.object_id": "${m}", "failed.0.object_index": 0}},
 	)
 }

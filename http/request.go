@@ -49,6 +49,7 @@ type Call struct {
 	scopes []domain.ResourceScope // of the key, those that allow the operation
 	body   []byte
 	writer nethttp.ResponseWriter
+	pinned uint64 // position at which a list of configuration is read
 }
 
 // Request is a Call with its body decoded.

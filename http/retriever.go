@@ -194,7 +194,7 @@ func (s *Server) retriever(ctx context.Context, r *Request[None]) (any, error) {
 }
 
 func (s *Server) listRetrievers(ctx context.Context, r *Request[listBody]) (any, error) {
-	_, cfg, err := s.pin(ctx, r.Call)
+	_, cfg, err := s.pinList(ctx, r)
 	if err != nil {
 		return nil, err
 	}
