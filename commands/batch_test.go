@@ -194,6 +194,68 @@ func TestBatchSurvivesCrashes(t *testing.T) {
 	}
 }
 
+// meddling changes an object just before its first extraction is appended.
+type meddling struct {
+	eventstore.Follower
+	once   sync.Once
+	change func()
+}
+
+func (m *meddling) Append(ctx context.Context, a eventstore.Append) (eventstore.Appended, error) {
+	m.once.Do(m.change)
+	return m.Follower.Append(ctx, a)
+}
+
+// TestObjectChangesWhileItIsExtracted: documents are of the newest version, never a mixture.
+func TestObjectChangesWhileItIsExtracted(t *testing.T) {
+	store, ref := submitted(t)
+	defer store.Close()
+	in := ref.system()
+	b, _, err := state[domain.BatchState](t.Context(), store, ref.Log, domain.BatchStream(ref.BatchID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := b.ObjectIDs[0]
+	m := &meddling{Follower: store, change: func() {
+		_, err := handler(store).ChangeObject(t.Context(), in, "b", object, func(o domain.Object) (domain.Object, error) {
+			o.Fields = map[string]json.RawMessage{"text": json.RawMessage(`"changed"`)}
+			return o, nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := handler(m).runBatch(t.Context(), ref, make(chan struct{}, 1)); err != nil {
+		t.Fatal(err)
+	}
+	o, _, err := state[domain.ObjectState](t.Context(), store, ref.Log, domain.ObjectStream(object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for collection, ids := range o.Extracted {
+		if len(ids) != 1 || o.Outcomes[collection].ObjectVersion != o.SavedVersion {
+			t.Errorf("%s has documents %v of version %d; want one of version %d", collection, ids, o.Outcomes[collection].ObjectVersion, o.SavedVersion)
+			continue
+		}
+		d, _, err := state[domain.DocumentState](t.Context(), store, ref.Log, domain.DocumentStream(ids[0]))
+		if err != nil || string(d.Payload["text"]) != `"changed"` || d.Lineage.RootVersion != o.SavedVersion {
+			t.Errorf("%s: document %s of version %d, %v", collection, d.Payload["text"], d.Lineage.RootVersion, err)
+		}
+	}
+	if len(o.Extracted) != 2 {
+		t.Errorf("extracted into %d collections, want 2", len(o.Extracted))
+	}
+	written := 0
+	for stream, types := range happened(t, store, ref.Log) {
+		if strings.HasPrefix(stream, "document-") {
+			written += len(types)
+		}
+	}
+	if written != 4 { // one for "changed" and one for "four", in each tier
+		t.Errorf("%d events of documents, want 4", written)
+	}
+}
+
 // flaky refuses some appends and then none.
 type flaky struct {
 	eventstore.Follower
