@@ -46,7 +46,7 @@ func (h *Handler) CreateBatch(ctx context.Context, in In, bucket string, cmd Cre
 			if limit == 0 {
 				limit = maxBatch
 			}
-			if objects, err = h.MatchingObjects(ctx, in.Log, b.BucketID, cmd.Filter, "", limit); err != nil {
+			if objects, err = h.MatchingObjects(ctx, in.Log, b.BucketID, cmd.Filter, limit); err != nil {
 				return nil, err
 			}
 		} else if err := h.checkObjects(ctx, in, b, c, objects); err != nil {

@@ -42,22 +42,13 @@ func (v *Varve) wire() {
 		}
 		return refs, nil
 	}
-	h.MatchingDocuments = func(ctx context.Context, log eventstore.LogID, collection string, f *domain.Filter, after string, limit int) ([]string, error) {
-		pin, err := v.Models.Pin(ctx, log, "documents")
-		if err != nil {
-			return nil, err
-		}
-		page, err := r.Documents.List(ctx, pin.At, projections.DocumentQuery{Collections: []string{collection}, Filter: f, Limit: limit})
-		ids := make([]string, len(page.Items))
-		for i, d := range page.Items {
-			ids[i] = d.DocumentID
-		}
-		return ids, err
-	}
-	h.MatchingObjects = func(ctx context.Context, log eventstore.LogID, bucket string, f *domain.Filter, after string, limit int) ([]string, error) {
+	h.MatchingObjects = func(ctx context.Context, log eventstore.LogID, bucket string, f *domain.Filter, limit int) ([]string, error) {
 		pin, err := v.Models.Pin(ctx, log, "objects")
 		if err != nil {
 			return nil, err
+		}
+		if pin.Lag > 0 { // a batch of all objects must not miss the newest
+			return nil, &domain.Error{Code: domain.CodeUnavailable, Message: fmt.Sprintf("the objects' read model is %d events behind; try again", pin.Lag), RetryAfter: 1}
 		}
 		page, err := r.Objects.List(ctx, pin.At, projections.ObjectQuery{BucketID: bucket, Filter: f, Limit: limit})
 		ids := make([]string, len(page.Items))
