@@ -5,7 +5,10 @@ package embedded
 import "golang.org/x/sys/cpu"
 
 //go:noescape
-func dotCodesAVX2(sums *int32, codes *int8, stride int, entries *uint32, n int, query *int16)
+func dotCodesAVX2(sums *int32, codes *int8, stride int, entries *uint32, n int, query *int16, ahead int)
+
+// fetchAhead is how many bytes ahead of the kernel entries are fetched.
+const fetchAhead = 2048
 
 var hasAVX2 = cpu.X86.HasAVX2
 
@@ -17,6 +20,6 @@ func dotCodes(sums []int32, codes []int8, stride int, entries []uint32, query []
 		return
 	}
 	if len(entries) > 0 {
-		dotCodesAVX2(&sums[0], &codes[0], stride, &entries[0], len(entries), &query[0])
+		dotCodesAVX2(&sums[0], &codes[0], stride, &entries[0], len(entries), &query[0], max(1, fetchAhead/stride))
 	}
 }

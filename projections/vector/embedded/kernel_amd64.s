@@ -2,17 +2,19 @@
 
 #include "textflag.h"
 
-// func dotCodesAVX2(sums *int32, codes *int8, stride int, entries *uint32, n int, query *int16)
+// func dotCodesAVX2(sums *int32, codes *int8, stride int, entries *uint32, n int, query *int16, ahead int)
 //
 // For each of n entries: the sum of products of the entry's codes with the
-// query. stride is a multiple of 32, the query as long. n > 0, stride > 0.
-TEXT ·dotCodesAVX2(SB), NOSPLIT, $0-48
+// query. stride is a multiple of 32, the query as long. n > 0, stride > 0. The
+// entry that is ahead places after one is fetched into the cache meanwhile.
+TEXT ·dotCodesAVX2(SB), NOSPLIT, $0-56
 	MOVQ sums+0(FP), DI
 	MOVQ codes+8(FP), SI
 	MOVQ stride+16(FP), DX
 	MOVQ entries+24(FP), BX
 	MOVQ n+32(FP), CX
 	MOVQ query+40(FP), R8
+	MOVQ ahead+48(FP), R12
 
 entry:
 	MOVL  (BX), AX
@@ -23,25 +25,28 @@ entry:
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
 
-	// The entry after the next: rows that a filter skips defeat the hardware's prefetch.
-	CMPQ  CX, $3
-	JLT   block
-	MOVL  8(BX), R11
+	// R11 is how far an entry ahead is away, which is fetched along with this one:
+	// rows that a filter skips defeat the hardware's prefetch.
+	XORQ  R11, R11
+	CMPQ  CX, R12
+	JLE   block
+	MOVL  (BX)(R12*4), R11
 	IMULQ DX, R11
-	PREFETCHT0 (SI)(R11*1)
-	PREFETCHT0 64(SI)(R11*1)
+	ADDQ  SI, R11
+	SUBQ  AX, R11
 
 block:
-	VPMOVSXBW (AX), Y2
-	VPMOVSXBW 16(AX), Y3
-	VPMADDWD  (R9), Y2, Y2
-	VPMADDWD  32(R9), Y3, Y3
-	VPADDD    Y2, Y0, Y0
-	VPADDD    Y3, Y1, Y1
-	ADDQ      $32, AX
-	ADDQ      $64, R9
-	SUBQ      $32, R10
-	JNZ       block
+	PREFETCHT0 (AX)(R11*1)
+	VPMOVSXBW  (AX), Y2
+	VPMOVSXBW  16(AX), Y3
+	VPMADDWD   (R9), Y2, Y2
+	VPMADDWD   32(R9), Y3, Y3
+	VPADDD     Y2, Y0, Y0
+	VPADDD     Y3, Y1, Y1
+	ADDQ       $32, AX
+	ADDQ       $64, R9
+	SUBQ       $32, R10
+	JNZ        block
 
 	VPADDD       Y1, Y0, Y0
 	VEXTRACTI128 $1, Y0, X1
