@@ -355,3 +355,19 @@ func TestObservation(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkCore measures what routing, body and answer cost a request.
+func BenchmarkCore(b *testing.B) {
+	nouns["test"] = func(s *Server) {
+		s.route("POST", "/v1/samples", public, handle(func(_ context.Context, r *Request[sample]) (any, error) { return r.Body, nil }))
+	}
+	s := New(Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	delete(nouns, "test")
+	body := `{"name":"abc","count":2,"ratio":0.5,"on":true,"kind":"a","stages":[{"stage_name":"x"}],"labels":{"k":"v"},"at":"2026-01-02","free":{"a":[1]},"raw":[1]}`
+	b.ReportAllocs()
+	for b.Loop() {
+		if a := ask(s, "POST", "/v1/samples", body); a.Code != 200 {
+			b.Fatal(a.Body)
+		}
+	}
+}
