@@ -112,6 +112,17 @@ def filled(s):
     started = s.odd("CollectionsApi.trigger_collection", COLLECTION, gives=mixpeek.TriggerCollectionResponse, status=202)
     equal((started.collection_id, started.object_count), (s.odd_collection, 8), "the trigger takes all objects")
     equal(ended(s, started.task_id).status.value, "COMPLETED", "the triggered run")
+    again = s.odd(
+        "CollectionsApi.trigger_collection",
+        COLLECTION,
+        mixpeek.TriggerCollectionRequest(dedup_strategy="skip", object_ids=s.odd_objects[:1]),
+        gives=mixpeek.TriggerCollectionResponse,
+        status=202,
+    )
+    equal(ended(s, again.task_id).status.value, "COMPLETED", "one object again, asked to be skipped")
+    s.odd.refused(
+        422, "ValidationError", "CollectionsApi.trigger_collection", COLLECTION, mixpeek.TriggerCollectionRequest(include_collections=["no such source"])
+    )
     audit = s.odd("BucketBatchesApi.get_batch_audit_buckets_batches", BUCKET, draft.batch_id, gives=object)
     equal((audit["all_balanced"], audit["has_lost_objects"]), (True, False), "audit of the batch")
     counted = s.odd("BucketObjectsApi.get_object_buckets", BUCKET, s.odd_objects[0], gives=mixpeek.ObjectResponse)
