@@ -2,6 +2,5 @@
 
 package sqlite_test
 
-// raceOn: under the race detector SQLite's translated C is a hundred times slower;
-// the memory engine carries the concurrency there.
+// raceOn: see contract_test.go.
 const raceOn = false

@@ -2,5 +2,5 @@
 
 package sqlite_test
 
-// raceOn: see race_off_test.go.
+// raceOn: see contract_test.go.
 const raceOn = true

@@ -1,7 +1,6 @@
 package sqlite_test
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"sync"
@@ -50,36 +49,6 @@ func fresh(t *testing.T, opts eventstore.Options) eventstore.Owner {
 	return open(t, filepath.Join(dir, "log.db"), opts)
 }
 
-func TestContract(t *testing.T) {
-	if raceOn {
-		t.Skip("see raceOn")
-	}
-	storetest.Run(t, fresh, storetest.Features{
-		Shards: 2,
-		Light:  true,
-		Reopen: func(t *testing.T, s eventstore.Owner, opts eventstore.Options) eventstore.Owner {
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return open(t, fileOf(s), opts)
-		},
-		Second: func(t *testing.T, s eventstore.Owner, opts eventstore.Options) eventstore.Owner {
-			return open(t, fileOf(s), opts)
-		},
-		Bytes: func(t *testing.T, s eventstore.Owner, needle []byte) bool {
-			found := false
-			for _, suffix := range []string{"", "-wal"} {
-				b, err := os.ReadFile(fileOf(s) + suffix)
-				if err != nil && !os.IsNotExist(err) {
-					t.Fatal(err)
-				}
-				found = found || bytes.Contains(b, needle)
-			}
-			return found
-		},
-	})
-}
-
 // TestMetamorphic: the same operations on memory and SQLite give equal hashes.
 func TestMetamorphic(t *testing.T) {
 	seeds := 10
@@ -93,14 +62,4 @@ func TestMetamorphic(t *testing.T) {
 		}
 		return s
 	}, fresh)
-}
-
-func TestCrash(t *testing.T) {
-	if raceOn {
-		t.Skip("see raceOn")
-	}
-	storetest.Crash(t, filepath.Join(t.TempDir(), "log.db"), openCrash, []string{
-		"commit.before", "sqlite.after-head", "sqlite.after-streams", "sqlite.between-events", "sqlite.after-events",
-		"sqlite.before-commit", "sqlite.after-commit", "commit.after", "append.before-queue", "append.before-answer",
-	})
 }

@@ -12,9 +12,6 @@ import (
 )
 
 func reopen(t *testing.T, w *world) {
-	if w.f.Reopen == nil {
-		t.Skip("the engine keeps nothing")
-	}
 	w.must(t, one(w.log, "a", w.at("a", 0), event(1)))
 	a, err := w.s.Append(ctx(t), eventstore.Append{Batches: []eventstore.Batch{one(w.log, "x", any(), event(2))},
 		Idempotency: &eventstore.Idempotency{Scope: "k", Digest: digest(1)}})

@@ -12,9 +12,6 @@ import (
 )
 
 func shardsApart(t *testing.T, open Opener, f Features) {
-	if f.Shards < 2 {
-		t.Skip("the stores under test have one shard")
-	}
 	s := open(t, eventstore.Options{})
 	defer func() { s.Close() }()
 	if s.Shards() != f.Shards {
@@ -72,9 +69,6 @@ func shardsApart(t *testing.T, open Opener, f Features) {
 
 // twoProcesses: two stores over the same data, each with its own committer.
 func twoProcesses(t *testing.T, open Opener, f Features) {
-	if f.Second == nil {
-		t.Skip("one process only")
-	}
 	a := open(t, eventstore.Options{})
 	defer a.Close()
 	b := f.Second(t, a, eventstore.Options{})
@@ -130,9 +124,6 @@ func twoProcesses(t *testing.T, open Opener, f Features) {
 
 // staleMemory: what one process remembers is wrong as soon as another wrote.
 func staleMemory(t *testing.T, open Opener, f Features) {
-	if f.Second == nil {
-		t.Skip("one process only")
-	}
 	a := open(t, eventstore.Options{})
 	defer a.Close()
 	b := f.Second(t, a, eventstore.Options{})
@@ -174,9 +165,6 @@ func staleMemory(t *testing.T, open Opener, f Features) {
 }
 
 func twoProcessForks(t *testing.T, open Opener, f Features) {
-	if f.Second == nil {
-		t.Skip("one process only")
-	}
 	a := open(t, eventstore.Options{})
 	defer a.Close()
 	b := f.Second(t, a, eventstore.Options{})

@@ -46,6 +46,9 @@ func Run(t *testing.T, open Opener, f Features) {
 	}{{"plain", 0}, {"branch", 7}} {
 		t.Run(kind.name, func(t *testing.T) {
 			for _, c := range contract {
+				if c.needs != nil && !c.needs(f) {
+					continue
+				}
 				t.Run(c.name, func(t *testing.T) {
 					w := newWorld(t, open, f, kind.base)
 					c.run(t, w)
@@ -55,68 +58,77 @@ func Run(t *testing.T, open Opener, f Features) {
 		})
 	}
 	for _, c := range once {
+		if c.needs != nil && !c.needs(f) {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) { c.run(t, open, f) })
 	}
 }
 
 type rule struct {
-	name string
-	run  func(t *testing.T, w *world)
+	name  string
+	run   func(t *testing.T, w *world)
+	needs func(f Features) bool // nil: nothing
 }
 
 type single struct {
-	name string
-	run  func(t *testing.T, open Opener, f Features)
+	name  string
+	run   func(t *testing.T, open Opener, f Features)
+	needs func(f Features) bool
 }
+
+func reopens(f Features) bool   { return f.Reopen != nil }
+func sharded(f Features) bool   { return f.Shards > 1 }
+func processes(f Features) bool { return f.Second != nil }
 
 // contract holds on plain and on branched logs alike.
 var contract = []rule{
-	{"AppendGivesDensePositions", appendDense},
-	{"DataAreKeptAsWritten", dataKept},
-	{"BatchesAreAtomic", batchesAtomic},
-	{"SeveralLogsInOneAppend", severalLogs},
-	{"CheckOnlyBatches", checkOnly},
-	{"ConflictsSayVersions", conflicts},
-	{"NamesDifferInCaseOnly", caseNames},
-	{"InvalidAppendsAreRefused", invalidAppends},
-	{"ReadsPageAndLimit", readPages},
-	{"ClosedLogRefuses", closedLog},
-	{"AttachmentsSurvive", attachments},
-	{"TwoWritersOneWins", twoWriters},
-	{"TailSeesEverythingOnce", tailing},
-	{"IdempotencyScope", idempotency},
-	{"IdempotencyRace", idempotencyRace},
-	{"EraseKeepsChainAndFeed", eraseKeeps},
-	{"ErasePackedAttachments", erasePacked},
-	{"EraseUnderLoad", eraseLoad},
-	{"ReopenContinues", reopen},
-	{"VerifyReport", verifyReport},
+	{"AppendGivesDensePositions", appendDense, nil},
+	{"DataAreKeptAsWritten", dataKept, nil},
+	{"BatchesAreAtomic", batchesAtomic, nil},
+	{"SeveralLogsInOneAppend", severalLogs, nil},
+	{"CheckOnlyBatches", checkOnly, nil},
+	{"ConflictsSayVersions", conflicts, nil},
+	{"NamesDifferInCaseOnly", caseNames, nil},
+	{"InvalidAppendsAreRefused", invalidAppends, nil},
+	{"ReadsPageAndLimit", readPages, nil},
+	{"ClosedLogRefuses", closedLog, nil},
+	{"AttachmentsSurvive", attachments, nil},
+	{"TwoWritersOneWins", twoWriters, nil},
+	{"TailSeesEverythingOnce", tailing, nil},
+	{"IdempotencyScope", idempotency, nil},
+	{"IdempotencyRace", idempotencyRace, nil},
+	{"EraseKeepsChainAndFeed", eraseKeeps, nil},
+	{"ErasePackedAttachments", erasePacked, nil},
+	{"EraseUnderLoad", eraseLoad, nil},
+	{"ReopenContinues", reopen, reopens},
+	{"VerifyReport", verifyReport, nil},
 }
 
 var once = []single{
-	{"TimesKeepMicrosecondsAndOrder", times},
-	{"CancelledContextLeavesNothing", cancelled},
-	{"CancelledInTheQueue", cancelledQueue},
-	{"OverloadIsRefused", overload},
-	{"GroupWithFailingAppends", groupFails},
-	{"IdempotencyExpires", idempotencyExpires},
-	{"BranchSeesPrefixOnly", branchIsolation},
-	{"BranchOf32Ancestors", ancestors32},
-	{"ForkInTheSameAppend", forkAndAppend},
-	{"ForkRefusals", forkRefusals},
-	{"TruncateCutsTheFeed", truncate},
-	{"CopyIsEqual", copyEqual},
-	{"ImportRefusesWrong", importRefuses},
-	{"CheckpointSeesCutTail", checkpoints},
-	{"AttachmentsInABlobStore", blobStore},
-	{"ShardsAreApart", shardsApart},
-	{"TwoProcesses", twoProcesses},
-	{"TwoProcessesStaleMemory", staleMemory},
-	{"TwoProcessesForks", twoProcessForks},
-	{"CloseFinishes", closeFinishes},
-	{"WaitWakes", waitWakes},
-	{"Linearizable", linearizable},
-	{"Model", model},
+	{"TimesKeepMicrosecondsAndOrder", times, nil},
+	{"CancelledContextLeavesNothing", cancelled, nil},
+	{"CancelledInTheQueue", cancelledQueue, nil},
+	{"OverloadIsRefused", overload, nil},
+	{"GroupWithFailingAppends", groupFails, nil},
+	{"IdempotencyExpires", idempotencyExpires, nil},
+	{"BranchSeesPrefixOnly", branchIsolation, nil},
+	{"BranchOf32Ancestors", ancestors32, nil},
+	{"ForkInTheSameAppend", forkAndAppend, nil},
+	{"ForkRefusals", forkRefusals, nil},
+	{"TruncateCutsTheFeed", truncate, nil},
+	{"CopyIsEqual", copyEqual, nil},
+	{"ImportRefusesWrong", importRefuses, nil},
+	{"CheckpointSeesCutTail", checkpoints, nil},
+	{"AttachmentsInABlobStore", blobStore, nil},
+	{"ShardsAreApart", shardsApart, sharded},
+	{"TwoProcesses", twoProcesses, processes},
+	{"TwoProcessesStaleMemory", staleMemory, processes},
+	{"TwoProcessesForks", twoProcessForks, processes},
+	{"CloseFinishes", closeFinishes, nil},
+	{"WaitWakes", waitWakes, nil},
+	{"Linearizable", linearizable, nil},
+	{"Model", model, nil},
 }
 
 // world is a store with one log to be tested, which may be a branch.
