@@ -211,14 +211,7 @@ func (v *Varve) lookupKey(ctx context.Context, prefix string) ([]http.KeyEntry, 
 	if err := v.Models.CatchUp(ctx, "directory"); err != nil {
 		return nil, err
 	}
-	k, err := v.Reads.Directory.KeyByPrefix(ctx, prefix)
-	if domain.CodeOf(err) == domain.CodeNotFound {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return []http.KeyEntry{{Organization: k.OrgLog, KeyID: k.Key.KeyID}}, nil
+	return http.FindKeys(v.Reads.Directory, v.Store)(ctx, prefix)
 }
 
 // checks are the parts that /v1/health/deep asks.
