@@ -1,3 +1,5 @@
+//go:build unix
+
 package embedded
 
 import (
@@ -102,14 +104,6 @@ func fiveTerms(zipf *rand.Zipf) []domain.TermCount {
 		terms[fmt.Sprintf("w%d", zipf.Uint64())]++
 	}
 	return domain.SortTerms(terms)
-}
-
-func randomVector(r *rand.Rand, dims int) []float32 {
-	v := make([]float32, dims)
-	for j := range v {
-		v[j] = float32(r.NormFloat64())
-	}
-	return v
 }
 
 // BenchmarkDense is exact search over 100,000 × 768 beside a scan of the memory that

@@ -135,3 +135,11 @@ func TestScanIsExact(t *testing.T) {
 		}
 	})
 }
+
+func randomVector(r *rand.Rand, dims int) []float32 {
+	v := make([]float32, dims)
+	for j := range v {
+		v[j] = float32(r.NormFloat64())
+	}
+	return v
+}
