@@ -157,6 +157,8 @@ func forkAndAppend(t *testing.T, open Opener, _ Features) {
 	if got := collect(t, s.Read(ctx(t), "clone2", 0, 0)); len(got) != 3 {
 		t.Fatalf("%+v", got)
 	}
+	// What was looked at before the log had a prefix does not count after it.
+	put(t, s, one("late", "config", exactly(0)), fork("late", "ns", 2), one("late", "config", exactly(2), event(4)))
 	// A fork of a branch that was made in the same moment waits for it.
 	put(t, s, fork("clone3", "clone2", 3))
 	put(t, s, one("clone3", "config", exactly(3), event(5)))
