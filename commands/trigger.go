@@ -17,7 +17,8 @@ type TriggerCollection struct {
 	Filter     *domain.Filter
 }
 
-// TriggerCollection makes and submits one batch a bucket that has objects to run.
+// TriggerCollection makes and submits one batch a bucket that has objects to
+// run; none of them have any where it gives no batches.
 func (h *Handler) TriggerCollection(ctx context.Context, in In, cmd TriggerCollection) ([]domain.BatchState, error) {
 	c, k, err := h.collection(ctx, in, cmd.Collection)
 	if err != nil {
@@ -64,12 +65,20 @@ func (h *Handler) TriggerCollection(ctx context.Context, in In, cmd TriggerColle
 				continue
 			}
 		}
+		if len(ids) == 0 {
+			some, err := h.MatchingObjects(ctx, in.Log, bucket, cmd.Filter, 1)
+			if err != nil {
+				return batches, err
+			}
+			if len(some) == 0 {
+				continue // no batch: an empty one would be a draft for ever
+			}
+		}
 		b, err := h.CreateBatch(ctx, one, bucket, CreateBatch{ObjectIDs: ids, Filter: cmd.Filter, All: len(ids) == 0, CollectionIDs: c.ReadersOf(k.CollectionID), Name: "trigger " + k.Name})
 		if err != nil {
 			return batches, err
 		}
-		if len(b.ObjectIDs) == 0 {
-			batches = append(batches, b)
+		if len(b.ObjectIDs) == 0 { // they went in between
 			continue
 		}
 		one.Operation += " submit"

@@ -251,8 +251,10 @@ func (s *Server) createCollection(ctx context.Context, r *Request[collectionBody
 
 // changeCollection changes what may change; source and extractor may not.
 func (s *Server) changeCollection(ctx context.Context, r *Request[collectionBody]) (any, error) {
-	if r.Body.Source != nil || r.Body.Extractor != nil {
-		return nil, domain.Errorf(domain.CodeInvalid, "source and feature_extractor of a collection cannot change; make a new collection")
+	for path, named := range map[string]bool{"source": r.Body.Source != nil, "feature_extractor": r.Body.Extractor != nil} {
+		if named {
+			return nil, domain.Invalid(path, "immutable", "source and feature_extractor of a collection cannot change; make a new collection")
+		}
 	}
 	k, err := s.Commands.SaveCollection(ctx, r.In(), commands.SaveCollection{Identifier: r.Path("collection_identifier"), Change: r.Body.onto})
 	if err != nil {

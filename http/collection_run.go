@@ -111,7 +111,7 @@ func (s *Server) triggerCollection(ctx context.Context, r *Request[triggerBody])
 	if len(w.TaskIDs) > 0 {
 		w.TaskID = w.TaskIDs[0]
 	} else {
-		w.TaskID, w.Message = domain.DeriveID(domain.TaskPrefix, "empty", k.CollectionID), "the collection's buckets have no objects to extract"
+		w.TaskID, w.Message = domain.DeriveID(domain.TaskPrefix, "empty", k.CollectionID), nothingToExtract // that task reads FAILED
 	}
 	w.warn(replaces(r.Body.DedupStrategy))
 	return &Response{Status: 202, Body: w}, nil

@@ -108,7 +108,8 @@ func TestTriggerScenario(t *testing.T) {
 	s := tiers(t)
 	submitted := []string{"batch.saved", "batch.submitted"}
 	s.films(t,
-		Step{Name: "nothing to run", Do: "POST /v1/collections/texts/trigger", Events: []string{"batch.saved"}, Check: map[string]any{"object_count": 0, "task_id": Present, "message": Match("no objects")}},
+		Step{Name: "nothing to run", Do: "POST /v1/collections/texts/trigger", Check: map[string]any{"object_count": 0, "batch_id": nil, "batch_ids": []string{}, "task_id": Present, "message": Match("no objects")}, Save: map[string]string{"nothing": "task_id"}},
+		Step{Name: "its task", Do: "GET /v1/tasks/${nothing}", Check: map[string]any{"status": "FAILED", "task_type": "api_collections_trigger", "error": Match("no objects")}},
 		Step{Name: "object", Do: "POST /v1/buckets/reviews/objects", Events: objectSaved, Body: `{"title":"Alien","blobs":[{"property":"text","type":"text","data":"In space no one can hear you scream."}]}`, Save: map[string]string{"a": "object_id"}},
 		Step{Name: "object without text", Do: "POST /v1/buckets/reviews/objects", Events: objectSaved, Body: `{"title":"Brazil"}`, Save: map[string]string{"b": "object_id"}},
 		Step{Name: "all", Do: "POST /v1/collections/texts/trigger", Events: submitted, Check: map[string]any{"object_count": 2, "batch_count": 1, "total_tiers": 2, "collection_id": "${texts}", "source_bucket_ids.0": "${bucket}"}, Save: map[string]string{"task": "task_id", "batch": "batch_id"}},
@@ -120,7 +121,7 @@ func TestTriggerScenario(t *testing.T) {
 		wrong("an empty filter is not all", "POST /v1/collections/texts/trigger", `{"source_filters":{}}`, "source_filters"),
 		wrong("a strategy that is none", "POST /v1/collections/texts/trigger", `{"dedup_strategy":"merge"}`, "dedup_strategy"),
 		wrong("embedding again", "POST /v1/collections/texts/trigger", `{"reembed":{"model":"x"}}`, "reembed"),
-		Step{Name: "a filter on a missing field", Do: "POST /v1/collections/texts/trigger", Body: `{"source_filters":{"nothing":1}}`, Events: []string{"batch.saved"}, Check: map[string]any{"object_count": 0}},
+		Step{Name: "a filter on a missing field", Do: "POST /v1/collections/texts/trigger", Body: `{"source_filters":{"nothing":1}}`, Check: map[string]any{"object_count": 0}},
 		Step{Name: "disable", Do: "PATCH /v1/collections/texts", Events: collectionSaved, Body: `{"enabled":false}`},
 		refused("disabled", "POST /v1/collections/texts/trigger", "", 409, "disabled"),
 		Step{Name: "second bucket", Do: "POST /v1/buckets", Events: bucketSaved, Body: `{"bucket_name":"more","bucket_schema":{"properties":{"text":{"type":"text"}}}}`},

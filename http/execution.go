@@ -166,7 +166,7 @@ func (s *Server) run(ctx context.Context, r *Request[executeBody], req retrieve.
 	return &Response{Header: header, Body: w}, nil
 }
 
-// stream writes the answer as server-sent events: one a stage, then the whole.
+// stream writes the answer as server-sent events: two a stage, then the whole.
 func stream(to io.Writer, flush func(), x *retrieve.Execution, w map[string]any) error {
 	send := func(event map[string]any) error {
 		b, err := encodeJSON(event)
@@ -178,8 +178,16 @@ func stream(to io.Writer, flush func(), x *retrieve.Execution, w map[string]any)
 		return err
 	}
 	for i, st := range x.Header.Stages {
-		err := send(map[string]any{"event_type": "stage_complete", "execution_id": x.ID, "stage_name": st.Name, "stage_index": i, "total_stages": len(x.Header.Stages), "statistics": x.Stages[st.Name]})
-		if err != nil {
+		of := map[string]any{"event_type": "stage_start", "execution_id": x.ID, "stage_name": st.Name, "stage_index": i, "total_stages": len(x.Header.Stages)}
+		if err := send(of); err != nil {
+			return err
+		}
+		statistics := x.Stages[st.Name]
+		of["event_type"], of["statistics"] = "stage_complete", statistics
+		if statistics.Error != "" {
+			of["event_type"], of["error"] = "stage_error", statistics.Error
+		}
+		if err := send(of); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ func (s *Server) finishedTask(ctx context.Context, c *Call, id string) (projecti
 		}
 		for _, k := range cfg.Collections {
 			if is("empty", k.CollectionID) {
-				done.TaskType = "api_collections_trigger"
+				done.TaskType, done.Status, done.Error = "api_collections_trigger", domain.StatusFailed, nothingToExtract
 				return done, nil
 			}
 		}
@@ -56,6 +56,9 @@ func (s *Server) finishedTask(ctx context.Context, c *Call, id string) (projecti
 	}
 	return done, domain.NotFound("task", id)
 }
+
+// nothingToExtract is why a trigger failed.
+const nothingToExtract = "the collection's buckets have no objects to extract"
 
 // canceledDraft is the task of a draft that was canceled: it never ran.
 func canceledDraft(batchID, bucketID string) projections.TaskRow {
