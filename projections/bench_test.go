@@ -58,7 +58,7 @@ func documentsStore(tb testing.TB, n int) eventstore.Owner {
 // BenchmarkDocuments measures the documents model over one history: followed in
 // pages of 1,000, and filled anew. One operation is one event.
 func BenchmarkDocuments(b *testing.B) {
-	const events = 100_000
+	const events = 200_000
 	store := documentsStore(b, events)
 	b.Run("incremental", func(b *testing.B) {
 		for b.Loop() {

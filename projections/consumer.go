@@ -24,7 +24,7 @@ type sqlConsumer struct {
 // touch are then written once.
 const (
 	applyPage       = 1000
-	transactionPage = 8000
+	transactionPage = 16_000
 )
 
 // Load reads checkpoint and parked streams.

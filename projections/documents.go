@@ -38,16 +38,12 @@ func (*Documents) Version() int { return 1 }
 // lineage, valid as long as their row. Indexes begin with what tells rows apart:
 // log first, the same in all of a namespace's, costs a fifth of the time to make them.
 func (*Documents) Schema() []string {
-	return []string{
-		`CREATE TABLE IF NOT EXISTS documents (log BIGINT NOT NULL, document_id TEXT NOT NULL, valid_from BIGINT NOT NULL, valid_to BIGINT NOT NULL,
-			collection_id TEXT NOT NULL, version BIGINT NOT NULL, created BIGINT NOT NULL, updated BIGINT NOT NULL,
-			root_object_id TEXT NOT NULL, source_document_id TEXT NOT NULL, ordinal BIGINT NOT NULL, data TEXT NOT NULL)`,
+	return append(documentHistory.schema(`root_object_id TEXT NOT NULL, source_document_id TEXT NOT NULL, ordinal BIGINT NOT NULL`),
 		`CREATE UNIQUE INDEX IF NOT EXISTS documents_key ON documents (document_id, log, valid_from)`,
 		`CREATE INDEX IF NOT EXISTS documents_collection ON documents (log, collection_id, valid_from, valid_to)`,
 		`CREATE INDEX IF NOT EXISTS documents_object ON documents (root_object_id, log) WHERE root_object_id <> ''`,
 		`CREATE INDEX IF NOT EXISTS documents_source ON documents (source_document_id, log) WHERE source_document_id <> ''`,
-		endedTable, logsTable,
-	}
+	)
 }
 
 // Handles are the events of documents, and the deletions of collections.

@@ -12,7 +12,7 @@ import (
 )
 
 var documentHistory = &history{table: "documents", id: "document_id", group: "collection_id",
-	more: []string{"root_object_id", "source_document_id", "ordinal", "data"}}
+	more: []string{"root_object_id", "source_document_id", "ordinal"}}
 
 // Apply folds a page.
 func (*Documents) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
@@ -102,6 +102,6 @@ func readDocument(c *change, data []byte) error {
 	if root == "" {
 		root = object
 	}
-	c.more = []any{root, source, int64(ordinal), string(data)}
+	c.more, c.data = []any{root, source, int64(ordinal)}, string(data)
 	return err
 }

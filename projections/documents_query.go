@@ -22,7 +22,7 @@ type DocumentQuery struct {
 	Total       bool // count all that match
 }
 
-const documentColumns = `SELECT document_id, valid_from, valid_to, version, created, updated, data FROM documents `
+const documentColumns = `SELECT document_id, valid_from, valid_to, version, created, updated, data FROM documents JOIN documents_data ON documents_data.row = documents.row `
 
 func scanDocument(rows *sql.Rows) (DocumentRow, error) {
 	var d DocumentRow

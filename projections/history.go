@@ -13,20 +13,22 @@ import (
 
 // A history is a table of all versions of things: each row holds at positions
 // from valid_from up to, not including, valid_to. Things belong to a group, a
-// collection or a bucket, whose deletion ends them. Its columns are log, the
+// collection or a bucket, whose deletion ends them. Its columns are row, log, the
 // thing's id, valid_from, valid_to, the group's id, version, created, updated,
-// and more that only the projection knows.
+// and more that only the projection knows. What an event says whole lies in a
+// second table under the same row: its rows are big and never change, and ending
+// a version touches only small ones.
 type history struct {
 	table, id, group string
 	more             []string
 }
 
-const historyColumns = 8 // before more
+const historyColumns = 9 // before more
 
 func (h *history) width() int { return historyColumns + len(h.more) }
 
 func (h *history) columns() string {
-	return "log, " + h.id + ", valid_from, valid_to, " + h.group + ", version, created, updated, " + strings.Join(h.more, ", ")
+	return "row, log, " + h.id + ", valid_from, valid_to, " + h.group + ", version, created, updated, " + strings.Join(h.more, ", ")
 }
 
 // change is what a record does to a thing or to a group.
@@ -41,6 +43,7 @@ type change struct {
 	group    string
 	checked  uint64 // version of the configuration that a write was checked against
 	more     []any
+	data     string
 }
 
 type changeKind uint8
@@ -59,35 +62,32 @@ func changeOf(r *eventstore.Record) change {
 type thing struct {
 	from, to, created int64
 	group             string
-	row               int64 // its rowid, while filling
-	pending           int   // index of its row among those to be written; -1 where it is in the table
+	row               int64
+	pending           int // index of its row among those to be written; -1 where it is in the table
 }
 
 // fold turns changes into rows to write and rows to end.
 type fold struct {
 	h       *history
-	filling bool // rows get rowids, and are ended by them
+	filling bool // it knows all things, and the tables have no indexes
 	things  map[int64]map[string]*thing
 	ended   endings
-	width   int
 	rows    []any // flat
+	data    []any // flat: row and data
 	fresh   []*thing
 	closed  []closing
-	base    int64 // rowid of the last row written, while filling
+	last    int64 // the last row that was given out
 }
 
-type closing struct {
-	log           int64
-	id            string
-	from, to, row int64
-}
+type closing struct{ row, to int64 }
 
-func (h *history) fold(filling bool) *fold {
-	f := &fold{h: h, filling: filling, things: map[int64]map[string]*thing{}, ended: endings{}, width: h.width()}
-	if filling {
-		f.width++
+// fold begins over what the tables hold.
+func (h *history) fold(ctx context.Context, tx *sql.Tx, filling bool) (*fold, error) {
+	f := &fold{h: h, filling: filling, things: map[int64]map[string]*thing{}, ended: endings{}}
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(row), 0) FROM `+h.table).Scan(&f.last); err != nil {
+		return nil, fmt.Errorf("read last row of %s: %w", h.table, err)
 	}
-	return f
+	return f, nil
 }
 
 func (f *fold) put(log int64, id string, t *thing) {
@@ -100,16 +100,16 @@ func (f *fold) put(log int64, id string, t *thing) {
 }
 
 // end ends the version that a thing has at a position.
-func (f *fold) end(log int64, id string, t *thing, at int64) {
+func (f *fold) end(t *thing, at int64) {
 	if t == nil || t.to <= at || t.from >= at {
 		return
 	}
 	t.to = at
 	if t.pending >= 0 {
-		f.rows[t.pending*f.width+f.width-f.h.width()+3] = at
+		f.rows[t.pending*f.h.width()+4] = at
 		return
 	}
-	f.closed = append(f.closed, closing{log, id, t.from, at, t.row})
+	f.closed = append(f.closed, closing{t.row, at})
 }
 
 func (f *fold) write(c *change) {
@@ -122,19 +122,16 @@ func (f *fold) write(c *change) {
 	if t != nil && t.to >= c.position && t.from < c.position { // it held until now
 		created = t.created
 	}
-	f.end(c.log, c.id, t, c.position)
+	f.end(t, c.position)
 	if t == nil {
 		t = &thing{}
 		f.put(c.log, c.id, t)
 	}
-	n := len(f.fresh)
-	*t = thing{from: c.position, to: end, created: created, group: c.group, pending: n}
+	f.last++
+	*t = thing{from: c.position, to: end, created: created, group: c.group, row: f.last, pending: len(f.fresh)}
 	f.fresh = append(f.fresh, t)
-	if f.filling {
-		t.row = f.base + int64(n) + 1
-		f.rows = append(f.rows, t.row)
-	}
-	f.rows = append(f.rows, c.log, c.id, c.position, end, c.group, c.version, created, c.time)
+	f.data = append(f.data, f.last, c.data)
+	f.rows = append(f.rows, f.last, c.log, c.id, c.position, end, c.group, c.version, created, c.time)
 	f.rows = append(f.rows, c.more...)
 }
 
@@ -157,7 +154,7 @@ func (f *fold) apply(ctx context.Context, tx *sql.Tx, changes []change) error {
 			if c := &changes[i]; c.kind == writes {
 				f.write(c)
 			} else {
-				f.end(c.log, c.id, f.things[c.log][c.id], c.position)
+				f.end(f.things[c.log][c.id], c.position)
 			}
 		}
 		if n < len(changes) {
@@ -201,7 +198,7 @@ func (f *fold) supersede(ctx context.Context, tx *sql.Tx, changes []change) erro
 		t := &thing{pending: -1}
 		var log int64
 		var id string
-		if err := rows.Scan(&log, &id, &t.from, &t.to, &t.created, &t.group); err != nil {
+		if err := rows.Scan(&t.row, &log, &id, &t.from, &t.to, &t.created, &t.group); err != nil {
 			return err
 		}
 		f.put(log, id, t)
@@ -221,7 +218,7 @@ func (h *history) superseding() bulk {
 	return bulk{width: 3, before: `WITH change (log, id, position) AS (VALUES `,
 		after: `) UPDATE OR ROLLBACK ` + t + ` SET valid_to = change.position FROM change WHERE ` + t + `.log = change.log AND ` + t + `.` + h.id + ` = change.id
 			AND ` + t + `.valid_from < change.position AND ` + t + `.valid_to > change.position
-			RETURNING log, ` + h.id + `, valid_from, valid_to, created, ` + h.group}
+			RETURNING row, log, ` + h.id + `, valid_from, valid_to, created, ` + h.group}
 }
 
 // endGroup ends all things of a group: those that the fold knows and, unless it
@@ -230,9 +227,9 @@ func (f *fold) endGroup(ctx context.Context, tx *sql.Tx, c *change) error {
 	if err := f.ended.add(ctx, tx, c); err != nil {
 		return err
 	}
-	for id, t := range f.things[c.log] {
+	for _, t := range f.things[c.log] {
 		if t.group == c.id {
-			f.end(c.log, id, t, c.position)
+			f.end(t, c.position)
 		}
 	}
 	if f.filling {
@@ -268,56 +265,39 @@ func (f *fold) readThings(ctx context.Context, tx *sql.Tx, query string, args ..
 
 // flush writes what was folded.
 func (f *fold) flush(ctx context.Context, tx *sql.Tx) error {
-	if err := f.insert(ctx, tx); err != nil {
+	h := f.h
+	err := bulk{before: `INSERT OR ROLLBACK INTO ` + h.table + ` (` + h.columns() + `) VALUES `, width: h.width()}.write(ctx, tx, f.rows)
+	if err != nil {
 		return err
 	}
-	if len(f.closed) > 0 {
-		slices.SortFunc(f.closed, func(a, b closing) int {
-			return cmp.Or(cmp.Compare(a.row, b.row), cmp.Compare(a.log, b.log), cmp.Compare(a.id, b.id))
-		})
-		if err := f.close(ctx, tx); err != nil {
-			return err
-		}
+	if err := (bulk{before: `INSERT OR ROLLBACK INTO ` + h.table + `_data (row, data) VALUES `, width: 2}).write(ctx, tx, f.data); err != nil {
+		return err
+	}
+	slices.SortFunc(f.closed, func(a, b closing) int { return cmp.Compare(a.row, b.row) })
+	values := make([]any, 0, 2*len(f.closed))
+	for _, c := range f.closed {
+		values = append(values, c.row, c.to)
+	}
+	err = bulk{before: `WITH ending (row, until) AS (VALUES `, width: 2,
+		after: `) UPDATE OR ROLLBACK ` + h.table + ` SET valid_to = ending.until FROM ending WHERE ` + h.table + `.row = ending.row`}.write(ctx, tx, values)
+	if err != nil {
+		return err
 	}
 	for _, t := range f.fresh {
 		t.pending = -1
 	}
-	f.base += int64(len(f.fresh))
 	clear(f.rows)
-	f.rows, f.fresh, f.closed = f.rows[:0], f.fresh[:0], f.closed[:0]
+	clear(f.data)
+	f.rows, f.data, f.fresh, f.closed = f.rows[:0], f.data[:0], f.fresh[:0], f.closed[:0]
 	return nil
-}
-
-func (f *fold) insert(ctx context.Context, tx *sql.Tx) error {
-	columns := f.h.columns()
-	if f.filling {
-		columns = "rowid, " + columns
-	}
-	return bulk{before: `INSERT OR ROLLBACK INTO ` + f.h.table + ` (` + columns + `) VALUES `, width: f.width}.write(ctx, tx, f.rows)
-}
-
-func (f *fold) close(ctx context.Context, tx *sql.Tx) error {
-	table := f.h.table
-	if f.filling {
-		values := make([]any, 0, 2*len(f.closed))
-		for _, c := range f.closed {
-			values = append(values, c.row, c.to)
-		}
-		return bulk{before: `WITH ending (id, until) AS (VALUES `, width: 2,
-			after: `) UPDATE OR ROLLBACK ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.rowid = ending.id`}.write(ctx, tx, values)
-	}
-	values := make([]any, 0, 4*len(f.closed))
-	for _, c := range f.closed {
-		values = append(values, c.log, c.id, c.from, c.to)
-	}
-	return bulk{before: `WITH ending (log, id, since, until) AS (VALUES `, width: 4,
-		after: `) UPDATE OR ROLLBACK ` + table + ` SET valid_to = ending.until FROM ending WHERE ` + table + `.log = ending.log AND ` +
-			table + `.` + f.h.id + ` = ending.id AND ` + table + `.valid_from = ending.since`}.write(ctx, tx, values)
 }
 
 // applyPage is Apply of a history.
 func (h *history) applyPage(ctx context.Context, tx *sql.Tx, changes []change) error {
-	f := h.fold(false)
+	f, err := h.fold(ctx, tx, false)
+	if err != nil {
+		return err
+	}
 	if err := f.apply(ctx, tx, changes); err != nil {
 		return err
 	}
@@ -326,20 +306,20 @@ func (h *history) applyPage(ctx context.Context, tx *sql.Tx, changes []change) e
 
 // historyLoading fills a history: the newest version of everything is kept in
 // memory instead of being looked up, rows are written once a transaction with
-// the end that they have by then, and rows of earlier transactions are ended by
-// rowid (which SQLite has), in the order of the file.
+// the end that they have by then, and rows of earlier transactions are ended in
+// the order of the file.
 type historyLoading struct {
 	f       *fold
 	changes func(page []eventstore.Record) ([]change, error)
 }
 
 func (h *history) load(ctx context.Context, tx *sql.Tx, changes func([]eventstore.Record) ([]change, error)) (loading, error) {
-	f := h.fold(true)
-	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(rowid), 0) FROM `+h.table).Scan(&f.base); err != nil {
-		return nil, fmt.Errorf("read what was filled: %w", err)
+	f, err := h.fold(ctx, tx, true)
+	if err != nil {
+		return nil, err
 	}
-	if f.base > 0 {
-		if err := f.readThings(ctx, tx, `SELECT rowid, log, `+h.id+`, valid_from, valid_to, created, `+h.group+` FROM `+h.table+` WHERE valid_to = $1`, open); err != nil {
+	if f.last > 0 {
+		if err := f.readThings(ctx, tx, `SELECT row, log, `+h.id+`, valid_from, valid_to, created, `+h.group+` FROM `+h.table+` WHERE valid_to = $1`, open); err != nil {
 			return nil, fmt.Errorf("read what was filled: %w", err)
 		}
 	}
@@ -353,3 +333,13 @@ func (l *historyLoading) apply(ctx context.Context, tx *sql.Tx, prepared any) er
 }
 
 func (l *historyLoading) flush(ctx context.Context, tx *sql.Tx) error { return l.f.flush(ctx, tx) }
+
+// schema gives the tables; indexes are the projection's.
+func (h *history) schema(more string) []string {
+	return []string{
+		`CREATE TABLE IF NOT EXISTS ` + h.table + ` (row INTEGER NOT NULL PRIMARY KEY, log BIGINT NOT NULL, ` + h.id + ` TEXT NOT NULL, valid_from BIGINT NOT NULL,
+			valid_to BIGINT NOT NULL, ` + h.group + ` TEXT NOT NULL, version BIGINT NOT NULL, created BIGINT NOT NULL, updated BIGINT NOT NULL, ` + more + `)`,
+		`CREATE TABLE IF NOT EXISTS ` + h.table + `_data (row INTEGER NOT NULL PRIMARY KEY, data TEXT NOT NULL)`,
+		endedTable, logsTable,
+	}
+}

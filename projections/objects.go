@@ -38,22 +38,19 @@ func (*Objects) Name() string { return "objects" }
 // Version of tables and fold.
 func (*Objects) Version() int { return 1 }
 
-var objectHistory = &history{table: "objects", id: "object_id", group: "bucket_id", more: []string{"size", "data"}}
+var objectHistory = &history{table: "objects", id: "object_id", group: "bucket_id", more: []string{"size"}}
 
 // Schema makes the tables. object_status is the newest state of processing: the
 // batch that has the object, and for how many of its collections it is done.
 func (*Objects) Schema() []string {
-	return []string{
-		`CREATE TABLE IF NOT EXISTS objects (log BIGINT NOT NULL, object_id TEXT NOT NULL, valid_from BIGINT NOT NULL, valid_to BIGINT NOT NULL,
-			bucket_id TEXT NOT NULL, version BIGINT NOT NULL, created BIGINT NOT NULL, updated BIGINT NOT NULL, size BIGINT NOT NULL, data TEXT NOT NULL)`,
-		`CREATE UNIQUE INDEX IF NOT EXISTS objects_key ON objects (log, object_id, valid_from)`,
+	return append(objectHistory.schema(`size BIGINT NOT NULL`),
+		`CREATE UNIQUE INDEX IF NOT EXISTS objects_key ON objects (object_id, log, valid_from)`,
 		`CREATE INDEX IF NOT EXISTS objects_bucket ON objects (log, bucket_id, object_id, valid_from, valid_to, size, updated)`,
 		`CREATE TABLE IF NOT EXISTS object_status (log BIGINT NOT NULL, object_id TEXT NOT NULL, bucket_id TEXT NOT NULL, status TEXT NOT NULL, error TEXT NOT NULL,
 			batch_id TEXT NOT NULL, attempt BIGINT NOT NULL, wanted BIGINT NOT NULL, done BIGINT NOT NULL, PRIMARY KEY (log, object_id))`,
 		`CREATE INDEX IF NOT EXISTS object_status_batch ON object_status (log, batch_id)`,
 		`CREATE INDEX IF NOT EXISTS object_status_bucket ON object_status (log, bucket_id, status)`,
-		endedTable, logsTable,
-	}
+	)
 }
 
 // Handles are the events of objects and batches, and the deletions of buckets.
@@ -112,7 +109,7 @@ func objectChange(r *eventstore.Record) (c change, ok bool, err error) {
 			return c, false, errors.New("the event names no object")
 		}
 		c.id, c.group, c.checked = e.ObjectID, e.BucketID, e.ConfigVersion
-		c.more = []any{objectSize(&e.Object), string(r.Data)}
+		c.more, c.data = []any{objectSize(&e.Object)}, string(r.Data)
 	case *domain.ObjectDeleted:
 		c.kind = deletes
 	}

@@ -45,8 +45,8 @@ func (r *ObjectRow) View() map[string]any {
 	return v
 }
 
-const objectColumns = `SELECT o.valid_from, o.valid_to, o.version, o.created, o.updated, coalesce(s.status, 'PENDING'), coalesce(s.error, ''), o.data
-	FROM objects o LEFT JOIN object_status s ON s.log = o.log AND s.object_id = o.object_id `
+const objectColumns = `SELECT o.valid_from, o.valid_to, o.version, o.created, o.updated, coalesce(s.status, 'PENDING'), coalesce(s.error, ''), b.data
+	FROM objects o JOIN objects_data b ON b.row = o.row LEFT JOIN object_status s ON s.log = o.log AND s.object_id = o.object_id `
 
 func scanObject(rows *sql.Rows) (ObjectRow, error) {
 	var o ObjectRow

@@ -34,7 +34,7 @@ type Options struct {
 	Lease  follow.Lease
 	// PinWait is how long Pin waits; 0 means 2 s.
 	PinWait time.Duration
-	// PageSize is how many records one transaction takes at most; 0 means 8,000,
+	// PageSize is how many records one transaction takes at most; 0 means 16,000,
 	// in pages of 1,000.
 	PageSize int
 	// Now is the clock by which lag is measured; nil: time.Now.

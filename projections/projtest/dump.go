@@ -87,6 +87,9 @@ func tableRows(t testing.TB, db *sql.DB, table string) []string {
 		}
 		var b strings.Builder
 		for i, v := range values {
+			if names[i] == "row" { // numbers in the order of writing
+				continue
+			}
 			fmt.Fprintf(&b, "%s=%v ", names[i], *(v.(*any)))
 		}
 		all = append(all, b.String())
