@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	nethttp "net/http"
@@ -121,7 +122,7 @@ func entropy() (b [16]byte) {
 
 // follow opens the read models and the index, and starts what fills them.
 func (v *Varve) follow(ctx context.Context) (err error) {
-	if v.index, err = embedded.Open(v.dir.file("index"), embedded.Options{}); err != nil {
+	if v.index, err = embedded.Open(v.dir.file("index"), embedded.Options{Prefix: v.prefix}); err != nil {
 		return err
 	}
 	v.Reads.Directory, v.Reads.Documents, v.Reads.Objects, v.Reads.Batches, v.Reads.Traces =
@@ -138,6 +139,11 @@ func (v *Varve) follow(ctx context.Context) (err error) {
 		return err
 	}
 	return v.Reads.Executions.Start(run)
+}
+
+// prefix reads what a branch continues, which the feed does not repeat.
+func (v *Varve) prefix(ctx context.Context, log eventstore.LogID, after, upTo uint64) iter.Seq2[eventstore.Record, error] {
+	return v.Store.Read(ctx, log, after, int(upTo-after))
 }
 
 // Serve answers requests on the listener and runs batches until ctx ends; then
