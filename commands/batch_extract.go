@@ -28,7 +28,7 @@ type source struct {
 // extractObject makes a collection's documents of one object, or records why
 // not. What this attempt did already is not done again; errors are those of the
 // store, after which the whole attempt can be run again.
-func (h *Handler) extractObject(ctx context.Context, in In, s domain.BatchState, objectID, collectionID string) error {
+func (h *Handler) extractObject(ctx context.Context, in In, s *attempt, objectID, collectionID string) error {
 	for try := 0; ; try++ {
 		c, _, err := h.Configs.Head(ctx, in.Log)
 		if err != nil {
@@ -57,6 +57,11 @@ func (h *Handler) extractObject(ctx context.Context, in In, s domain.BatchState,
 		}
 		var conflict *eventstore.ConflictError
 		var busy *eventstore.OverloadedError
+		if errors.As(err, &conflict) && conflict.Stream == domain.BatchStream(s.BatchID) {
+			if err := h.stillRuns(ctx, in, s); err != nil {
+				return err
+			}
+		}
 		if (errors.As(err, &conflict) || errors.As(err, &busy)) && try < 50 && ctx.Err() == nil {
 			continue // the object changed while it was read: read it again
 		}
@@ -65,7 +70,7 @@ func (h *Handler) extractObject(ctx context.Context, in In, s domain.BatchState,
 }
 
 // settled says whether an attempt has nothing to do for an object.
-func settled(s domain.BatchState, o domain.ObjectState, collection string) bool {
+func settled(s *attempt, o domain.ObjectState, collection string) bool {
 	done, ok := o.Outcomes[collection]
 	if !ok || done.BatchID != s.BatchID {
 		return false
@@ -79,7 +84,7 @@ func settled(s domain.BatchState, o domain.ObjectState, collection string) bool 
 	return !done.Failed || s.RetryMode == "transient_only" && done.ErrorType == string(extract.Permanent)
 }
 
-func (h *Handler) extractOnce(ctx context.Context, in In, s domain.BatchState, c domain.Config, k domain.Collection, o domain.ObjectState) error {
+func (h *Handler) extractOnce(ctx context.Context, in In, s *attempt, c domain.Config, k domain.Collection, o domain.ObjectState) error {
 	documents, features, err := h.documentsOf(ctx, in, s, c, k, o)
 	if err != nil {
 		var failure *extract.Error
@@ -127,7 +132,7 @@ func (h *Handler) extractOnce(ctx context.Context, in In, s domain.BatchState, c
 	return h.appendExtraction(ctx, in, s, o, k, 0, append(batches, done))
 }
 
-func (h *Handler) fail(ctx context.Context, in In, s domain.BatchState, k domain.Collection, o domain.ObjectState, failure *extract.Error) error {
+func (h *Handler) fail(ctx context.Context, in In, s *attempt, k domain.Collection, o domain.ObjectState, failure *extract.Error) error {
 	b, err := batchOf(in.Log, domain.ObjectStream(o.ObjectID), eventstore.Exactly(o.Version), &domain.ObjectFailed{ObjectID: o.ObjectID, BucketID: o.BucketID,
 		ObjectVersion: o.SavedVersion, BatchID: s.BatchID, Attempt: s.Attempt, CollectionID: k.CollectionID, ErrorType: string(failure.Kind), Error: failure.Reason})
 	if err != nil {
@@ -137,11 +142,14 @@ func (h *Handler) fail(ctx context.Context, in In, s domain.BatchState, k domain
 }
 
 // appendExtraction appends under the key (batch, attempt, collection, object,
-// version, chunk), so that a retry after a crash writes nothing twice.
-func (h *Handler) appendExtraction(ctx context.Context, in In, s domain.BatchState, o domain.ObjectState, k domain.Collection, number int, batches []eventstore.Batch) error {
+// version, chunk), so that a retry after a crash writes nothing twice, and only
+// while the batch's stream is as the attempt knows it: after batch.canceled
+// nothing more is appended.
+func (h *Handler) appendExtraction(ctx context.Context, in In, s *attempt, o domain.ObjectState, k domain.Collection, number int, batches []eventstore.Batch) error {
 	for i := range batches {
 		batches[i].Meta = in.meta()
 	}
+	batches = append(batches, eventstore.Batch{Log: in.Log, Stream: domain.BatchStream(s.BatchID), Expect: eventstore.Exactly(s.version.Load())})
 	scope := fmt.Sprintf("extract %q %q %d %q %q %d %d", in.Log, s.BatchID, s.Attempt, k.CollectionID, o.ObjectID, o.Version, number)
 	_, err := h.Store.Append(ctx, eventstore.Append{Shard: in.Shard, Batches: batches, Idempotency: &eventstore.Idempotency{Scope: scope, Digest: RequestDigest("extract", scope, nil)}})
 	return err
@@ -149,7 +157,7 @@ func (h *Handler) appendExtraction(ctx context.Context, in In, s domain.BatchSta
 
 // documentsOf runs the extractor over what the collection reads of an object.
 // An *extract.Error is the object's own fault; other errors are the store's.
-func (h *Handler) documentsOf(ctx context.Context, in In, s domain.BatchState, c domain.Config, k domain.Collection, o domain.ObjectState) ([]domain.Document, [][]domain.Feature, error) {
+func (h *Handler) documentsOf(ctx context.Context, in In, s *attempt, c domain.Config, k domain.Collection, o domain.ObjectState) ([]domain.Document, [][]domain.Feature, error) {
 	sources, err := h.sourcesOf(ctx, in, c, k, o)
 	if err != nil {
 		return nil, nil, err

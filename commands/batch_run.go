@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -181,16 +182,39 @@ func (b BatchRef) system() In {
 	return In{OrganizationID: b.OrganizationID, Organization: b.Organization, Log: b.Log, Shard: b.Shard, Actor: "system:batch", Origin: "batch", Request: b.BatchID}
 }
 
+// attempt is an attempt of a batch while it runs, with the version at which the
+// batch's stream was last seen to say so.
+type attempt struct {
+	domain.BatchState
+	version atomic.Uint64
+}
+
+// stillRuns reads the batch again: errBatchEnded where the attempt is no longer
+// the running one.
+func (h *Handler) stillRuns(ctx context.Context, in In, s *attempt) error {
+	now, _, err := state[domain.BatchState](ctx, h.Store, in.Log, domain.BatchStream(s.BatchID))
+	if err != nil {
+		return err
+	}
+	if !now.Active() || now.Attempt != s.Attempt {
+		return errBatchEnded
+	}
+	s.version.Store(now.Version)
+	return nil
+}
+
 var errBatchEnded = errors.New("the batch was canceled, deleted or submitted again")
 
 // runBatch takes one attempt through its tiers: every object through every
 // collection of a tier before the next tier begins.
 func (h *Handler) runBatch(ctx context.Context, ref BatchRef, slots chan struct{}) error {
 	in := ref.system()
-	s, _, err := state[domain.BatchState](ctx, h.Store, ref.Log, domain.BatchStream(ref.BatchID))
-	if err != nil || !s.Active() {
+	read, _, err := state[domain.BatchState](ctx, h.Store, ref.Log, domain.BatchStream(ref.BatchID))
+	if err != nil || !read.Active() {
 		return err
 	}
+	s := &attempt{BatchState: read}
+	s.version.Store(read.Version)
 	for tier := s.TierDone; tier < len(s.Tiers); tier++ {
 		group, work := errgroup.WithContext(ctx)
 		for _, object := range s.Running {
@@ -216,7 +240,9 @@ func (h *Handler) runBatch(ctx context.Context, ref BatchRef, slots chan struct{
 				return nil
 			})
 		}
-		if err := group.Wait(); err != nil {
+		if err := group.Wait(); errors.Is(err, errBatchEnded) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -240,7 +266,7 @@ func (h *Handler) runBatch(ctx context.Context, ref BatchRef, slots chan struct{
 }
 
 // endOfTier appends to the batch's stream unless the attempt is no longer the running one.
-func (h *Handler) endOfTier(ctx context.Context, in In, s domain.BatchState, e domain.EventData) error {
+func (h *Handler) endOfTier(ctx context.Context, in In, s *attempt, e domain.EventData) error {
 	_, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
 		now, _, err := state[domain.BatchState](ctx, h.Store, in.Log, domain.BatchStream(s.BatchID))
 		if err != nil {
@@ -250,13 +276,14 @@ func (h *Handler) endOfTier(ctx context.Context, in In, s domain.BatchState, e d
 			return nil, errBatchEnded
 		}
 		b, err := batchOf(in.Log, domain.BatchStream(s.BatchID), eventstore.Exactly(now.Version), e)
+		s.version.Store(now.Version + 1)
 		return []eventstore.Batch{b}, err
 	})
 	return err
 }
 
 // countBatch sums up what the objects' own streams say of the batch.
-func (h *Handler) countBatch(ctx context.Context, in In, s domain.BatchState) (*domain.BatchCompleted, error) {
+func (h *Handler) countBatch(ctx context.Context, in In, s *attempt) (*domain.BatchCompleted, error) {
 	done := &domain.BatchCompleted{BatchID: s.BatchID, BucketID: s.BucketID, TaskID: s.TaskID, Attempt: s.Attempt, Objects: len(s.Running), Status: domain.StatusCompleted}
 	for _, id := range s.Running {
 		o, _, err := state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(id))
