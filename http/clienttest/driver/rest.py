@@ -1,12 +1,14 @@
-"""The operations that no story needs: every way to write a blob, documents without an object, registries, counts."""
+"""What no story needs: every way to write a blob, documents without an object, registries, counts, streams."""
 
 import base64
+import json
 
 import mixpeek
 from mixpeek.exceptions import UnprocessableEntityException
 
 import corpus
 from recorder import Mismatch, contains, equal, holds
+from retrieval import INPUTS, stages
 
 
 def blobs(s):
@@ -135,4 +137,38 @@ def counts(s):
     s.typed("OrganizationsApi.get_credits_organizations", gives=dict)
 
 
-STEPS = [blobs, all_wrong, put, direct, registries, counts]
+def nothing(s):
+    """A trigger that finds no objects is accepted, fails with its reason, and leaves no draft behind."""
+    before = s.typed("BatchesApi.list_all_batches", gives=mixpeek.ListBatchesResponse).total_count
+    started = s.typed(
+        "CollectionsApi.trigger_collection",
+        s.collection_id,
+        mixpeek.TriggerCollectionRequest.from_dict({"source_filters": {"AND": [{"field": "topic", "operator": "eq", "value": "none"}]}}),
+        gives=mixpeek.TriggerCollectionResponse,
+        status=202,
+    )
+    equal((started.batch_id, started.batch_ids, started.object_count), (None, [], 0), "no batch")
+    task = s.typed("TasksApi.get_task", started.task_id, gives=mixpeek.TaskResponse)
+    equal((task.status.value, task.task_type.value), ("FAILED", "api_collections_trigger"), "its task")
+    contains(task.error, "no objects", "the task's reason")
+    equal(s.typed("BatchesApi.list_all_batches", gives=mixpeek.ListBatchesResponse).total_count, before, "batches afterwards")
+
+
+def streamed(s):
+    """An execution that is streamed announces its stages and ends with the whole answer."""
+    text = s.typed(
+        "AdhocRetrieversApi.execute_adhoc_retriever",
+        mixpeek.AdhocExecuteRequest.from_dict(
+            {"stages": stages(s), "collection_identifiers": [s.collection_id], "input_schema": INPUTS, "inputs": {"query": "wings", "since": 1900}, "stream": True}
+        ),
+        gives=str,
+    )
+    events = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    equal([e["event_type"] for e in events], ["stage_start", "stage_complete"] * 3 + ["execution_complete"], "events")
+    equal([e["stage_name"] for e in events[:-1:2]], ["search", "recent", "few"], "stages")
+    end = events[-1]
+    holds(end["documents"] and end["documents"] == end["results"], "the last event has the documents")
+    equal({e["execution_id"] for e in events}, {end["execution_id"]}, "one execution")
+
+
+STEPS = [blobs, all_wrong, put, direct, registries, counts, nothing, streamed]
