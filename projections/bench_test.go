@@ -111,3 +111,43 @@ func report(b *testing.B, start time.Time, cpu time.Duration, events float64) {
 	b.ReportMetric(events/time.Since(start).Seconds(), "events/s")
 	b.ReportMetric(float64((processorTime()-cpu).Microseconds())/events, "cpu-µs/event")
 }
+
+// BenchmarkReads measures what a request does: pin, read one, read a page, count.
+func BenchmarkReads(b *testing.B) {
+	store := documentsStore(b, 100_000)
+	r, d := NewRunner(store, b.TempDir(), Options{}), NewDocuments()
+	r.Add(d)
+	if err := r.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	defer r.Stop()
+	if err := r.WaitApplied(b.Context(), 0, 100_000); err != nil {
+		b.Fatal(err)
+	}
+	const log = "log_0123456789abcdef"
+	pin, err := r.Pin(b.Context(), log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	id := domain.DeriveID(domain.DocumentPrefix, "bench", 500)
+	for name, read := range map[string]func() error{
+		"pin":      func() error { _, err := r.Pin(b.Context(), log); return err },
+		"document": func() error { _, err := d.Document(b.Context(), pin.At, id); return err },
+		"list-100": func() error {
+			_, err := d.List(b.Context(), pin.At, DocumentQuery{Collections: []string{"col_0000000001"}})
+			return err
+		},
+		"count-10000": func() error {
+			_, err := d.Count(b.Context(), pin.At, DocumentQuery{Collections: []string{"col_0000000001"}})
+			return err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := read(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
