@@ -40,6 +40,11 @@ func (h *Handler) CreateBatch(ctx context.Context, in In, bucket string, cmd Cre
 		if err != nil {
 			return nil, err
 		}
+		for i, id := range collections {
+			if !slices.Contains(c.RootBuckets(id), b.BucketID) {
+				return nil, domain.Invalid(fmt.Sprintf("collection_ids[%d]", i), "reference", "collection %s reads nothing of bucket %s", c.Collections[id].Name, b.Name)
+			}
+		}
 		objects := cmd.ObjectIDs
 		if len(objects) == 0 && (cmd.Filter != nil || cmd.All) {
 			limit := cmd.Limit

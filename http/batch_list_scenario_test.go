@@ -62,6 +62,8 @@ func TestBatchBadInput(t *testing.T) {
 		wrong("an object that is not there", "POST "+batches, `{"object_ids":["${a}","obj_none"]}`, "object_ids", 1),
 		wrong("an object twice", "POST "+batches, `{"object_ids":["${a}","${a}"]}`, "object_ids", 1),
 		wrong("a collection that is not there", "POST "+batches, `{"object_ids":["${a}"],"collection_ids":["texts","none"]}`, "collection_ids", 1),
+		Step{Name: "a bucket that no collection reads", Do: "POST /v1/buckets", Events: bucketSaved, Body: `{"bucket_name":"unread","bucket_schema":{"properties":{}}}`},
+		wrong("a collection of another bucket", "POST /v1/buckets/unread/batches", `{"collection_ids":["words"]}`, "collection_ids", 0),
 		wrong("an empty filter", "POST "+batches, `{"filters":{}}`, "filters"),
 		wrong("a null in a filter", "POST "+batches, `{"filters":{"AND":[null]}}`, "filters", "AND", 0),
 		wrong("a limit of nothing", "POST "+batches, `{"limit":-1}`, "limit"),
