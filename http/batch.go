@@ -124,7 +124,20 @@ type batchListBody struct {
 	NamespaceID  string `json:"namespace_id"`
 }
 
-func (s *Server) batchList(ctx context.Context, r *Request[batchListBody], log eventstore.LogID, namespace, bucket string) (any, error) {
+// ids gives the ids of the bucket and the collection that a list is narrowed
+// to, which may be named by name; what is not there now, or no more, is taken as an id.
+func (b batchListBody) ids(cfg domain.Config) (bucket, collection string) {
+	bucket, collection = b.BucketID, b.CollectionID
+	if k, ok := cfg.Bucket(bucket); ok {
+		bucket = k.BucketID
+	}
+	if k, ok := cfg.Collection(collection); ok {
+		collection = k.CollectionID
+	}
+	return bucket, collection
+}
+
+func (s *Server) batchList(ctx context.Context, r *Request[batchListBody], cfg domain.Config, log eventstore.LogID, namespace, bucket string) (any, error) {
 	p, err := r.Page()
 	if err != nil {
 		return nil, err
@@ -133,7 +146,11 @@ func (s *Server) batchList(ctx context.Context, r *Request[batchListBody], log e
 	if err != nil {
 		return nil, err
 	}
-	page, err := s.Batches.List(ctx, log, projections.BatchQuery{BucketID: bucket, CollectionID: r.Body.CollectionID, Status: r.Body.Status, Filter: filter,
+	narrowed, collection := r.Body.ids(cfg)
+	if bucket == "" {
+		bucket = narrowed
+	}
+	page, err := s.Batches.List(ctx, log, projections.BatchQuery{BucketID: bucket, CollectionID: collection, Status: r.Body.Status, Filter: filter,
 		Search: r.Body.Search, After: p.Cursor, Offset: p.Offset, Limit: p.Limit, Total: true})
 	if err != nil {
 		return nil, err
@@ -150,11 +167,11 @@ func (s *Server) batchList(ctx context.Context, r *Request[batchListBody], log e
 }
 
 func (s *Server) listBatches(ctx context.Context, r *Request[batchListBody]) (any, error) {
-	at, _, b, err := s.bucketAt(ctx, r.Call, "bucket_identifier")
+	at, cfg, b, err := s.bucketAt(ctx, r.Call, "bucket_identifier")
 	if err != nil {
 		return nil, err
 	}
-	return s.batchList(ctx, r, at.Log, r.Namespace.ID, b.BucketID)
+	return s.batchList(ctx, r, cfg, at.Log, r.Namespace.ID, b.BucketID)
 }
 
 // ownNamespaces lists the namespaces that a request may look into, newest last.
@@ -185,10 +202,11 @@ func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) 
 		r.Namespace = n
 	}
 	if r.Namespace.ID != "" {
-		if _, _, err := s.pin(ctx, r.Call); err != nil {
+		_, cfg, err := s.pin(ctx, r.Call)
+		if err != nil {
 			return nil, err
 		}
-		return s.batchList(ctx, r, eventstore.LogID(r.Namespace.Log), r.Namespace.ID, r.Body.BucketID)
+		return s.batchList(ctx, r, cfg, eventstore.LogID(r.Namespace.Log), r.Namespace.ID, "")
 	}
 	p, err := r.Page()
 	if err != nil {
@@ -203,7 +221,12 @@ func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) 
 		return nil, err
 	}
 	for _, n := range r.ownNamespaces() {
-		page, err := s.Batches.List(ctx, eventstore.LogID(n.Log), projections.BatchQuery{BucketID: r.Body.BucketID, CollectionID: r.Body.CollectionID, Status: r.Body.Status, Filter: filter, Search: r.Body.Search, Limit: 1000})
+		cfg, _, err := s.config(ctx, eventstore.LogID(n.Log))
+		if err != nil {
+			return nil, err
+		}
+		bucket, collection := r.Body.ids(cfg)
+		page, err := s.Batches.List(ctx, eventstore.LogID(n.Log), projections.BatchQuery{BucketID: bucket, CollectionID: collection, Status: r.Body.Status, Filter: filter, Search: r.Body.Search, Limit: 1000})
 		if err != nil {
 			return nil, err
 		}
