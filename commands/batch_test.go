@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -26,7 +25,7 @@ func handler(store eventstore.Follower) *Handler {
 		Store:         store,
 		Organizations: &fold.Cache[domain.Organization]{Store: store, Stream: domain.OrganizationStream, Apply: FoldOrganization},
 		Configs:       &fold.Cache[domain.Config]{Store: store, Stream: domain.ConfigStream, Apply: FoldConfig},
-		Log:           slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now,
+		Log:           slog.New(slog.DiscardHandler), Now: time.Now,
 		Entropy: func() (b [16]byte) { rand.Read(b[:]); return b },
 		Keys:    &KeyRing{Pepper: []byte("pepper of the tests, 32 bytes ok"), Random: rand.Reader},
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"varve/domain"
@@ -93,7 +94,7 @@ func (h *Handler) ChangeDocuments(ctx context.Context, in In, collection string,
 		}
 		return batches, nil
 	})
-	if err == errNothing {
+	if errors.Is(err, errNothing) {
 		err = nil
 	}
 	for i, c := range changes {
@@ -150,7 +151,7 @@ func (h *Handler) DeleteDocuments(ctx context.Context, in In, collection string,
 		}
 		return batches, nil
 	})
-	if err == errNothing {
+	if errors.Is(err, errNothing) {
 		err = nil
 	}
 	for i, id := range ids {

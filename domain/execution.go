@@ -44,9 +44,9 @@ type StageRecord struct {
 	Input          int             `json:"input"`
 	Output         int             `json:"output"`
 	Dropped        int             `json:"dropped"`
-	Passed         []FilterPassed  `json:"passed,omitempty"`  // per filter how many passed
-	Cutoff         *float32        `json:"cutoff,omitempty"`  // score below which an index handed nothing over
-	Unseen         int             `json:"unseen,omitempty"`  // documents that the index never handed over
+	Passed         []FilterPassed  `json:"passed,omitempty"` // per filter how many passed
+	Cutoff         *float32        `json:"cutoff,omitempty"` // score below which an index handed nothing over
+	Unseen         int             `json:"unseen,omitempty"` // documents that the index never handed over
 	FeatureURIs    []string        `json:"feature_uris,omitempty"`
 	Collections    []string        `json:"collections,omitempty"`
 	Segments       []string        `json:"segments,omitempty"` // by digest

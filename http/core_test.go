@@ -21,7 +21,7 @@ func bare(t *testing.T, register func(*Server)) *Server {
 	t.Helper()
 	nouns["test"] = register
 	defer delete(nouns, "test")
-	return New(Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Limits: Limits{Body: 4096}})
+	return New(Deps{Log: slog.New(slog.DiscardHandler), Limits: Limits{Body: 4096}})
 }
 
 type answered struct {
@@ -361,7 +361,7 @@ func BenchmarkCore(b *testing.B) {
 	nouns["test"] = func(s *Server) {
 		s.route("POST", "/v1/samples", public, handle(func(_ context.Context, r *Request[sample]) (any, error) { return r.Body, nil }))
 	}
-	s := New(Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s := New(Deps{Log: slog.New(slog.DiscardHandler)})
 	delete(nouns, "test")
 	body := `{"name":"abc","count":2,"ratio":0.5,"on":true,"kind":"a","stages":[{"stage_name":"x"}],"labels":{"k":"v"},"at":"2026-01-02","free":{"a":[1]},"raw":[1]}`
 	b.ReportAllocs()

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	nethttp "net/http"
@@ -141,9 +142,7 @@ func (s *Server) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, ec echo.Context) {
 		var status *echo.HTTPError
-		if he, ok := err.(*echo.HTTPError); ok {
-			status = he
-		}
+		errors.As(err, &status)
 		switch {
 		case status != nil && status.Code == 404:
 			err = &domain.Error{Code: domain.CodeNotFound, Reason: "no_such_operation", Message: fmt.Sprintf("there is no operation %s %s; the operations are listed at /openapi.json", ec.Request().Method, ec.Request().URL.Path)}
@@ -169,7 +168,7 @@ func (s *Server) serve(w nethttp.ResponseWriter, req *nethttp.Request) {
 	watched := &watchedWriter{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {
-			if p == nethttp.ErrAbortHandler {
+			if err, ok := p.(error); ok && errors.Is(err, nethttp.ErrAbortHandler) {
 				panic(p)
 			}
 			s.Log.Error("panic in a request", slog.String("request_id", id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"flag"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -82,7 +81,7 @@ func newStack(t *testing.T, change ...func(*Deps)) *stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	st := &stack{clock: &clock{time.Now().UTC()}}
 	organizations := &fold.Cache[domain.Organization]{Store: store, Stream: domain.OrganizationStream, Apply: commands.FoldOrganization}
 	configs := &fold.Cache[domain.Config]{Store: store, Stream: domain.ConfigStream, Apply: commands.FoldConfig}

@@ -77,7 +77,7 @@ func (b bulk) each(ctx context.Context, tx *sql.Tx, values []any, do func(*sql.S
 		}
 		for len(values) >= n {
 			if err := do(s, values[:n]); err != nil {
-				_ = s.Close()
+				_ = s.Close() //nolint:sqlclosecheck // one statement a size, closed before the next is prepared
 				return fmt.Errorf("write %.40s…: %w", b.before, err)
 			}
 			values = values[n:]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"testing"
@@ -28,7 +27,7 @@ func newStage(t testing.TB, ps ...Projection) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := NewRunner(store, t.TempDir(), Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	r := NewRunner(store, t.TempDir(), Options{Logger: slog.New(slog.DiscardHandler)})
 	r.Add(ps...)
 	if err := r.Start(context.Background()); err != nil {
 		t.Fatal(err)

@@ -109,7 +109,7 @@ func (r *reader) query(ctx context.Context, text string, args []any, scan func(*
 	if m.file == nil {
 		return &domain.Error{Code: domain.CodeUnavailable, Message: "the read model " + m.name + " is not running", RetryAfter: 1}
 	}
-	s, err := m.prepared(ctx, text)
+	s, err := m.prepared(ctx, text) //nolint:sqlclosecheck // kept for the next query, closed with the model
 	if err != nil {
 		return fmt.Errorf("query %s: %w", m.name, err)
 	}
@@ -145,7 +145,7 @@ func (m *model) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
 		return nil, err
 	}
 	if kept, raced := m.stmts.LoadOrStore(text, s); raced {
-		_ = s.Close()
+		_ = s.Close() //nolint:sqlclosecheck // the other one is kept
 		return kept.(*sql.Stmt), nil
 	}
 	return s, nil

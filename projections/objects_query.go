@@ -296,7 +296,7 @@ func (o *Objects) ByUniqueKey(ctx context.Context, at At, bucketID string, value
 		return ObjectRow{}, err
 	}
 	if found == nil {
-		return ObjectRow{}, domain.NotFound("object", string(domain.EncodeValue(map[string]any(values))))
+		return ObjectRow{}, domain.NotFound("object", string(domain.EncodeValue(values)))
 	}
 	return *found, nil
 }

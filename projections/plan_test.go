@@ -48,7 +48,10 @@ func TestQueriesUseIndexes(t *testing.T) {
 			}
 			plan = append(plan, step)
 		}
-		rows.Close()
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		rows.Close() //nolint:sqlclosecheck // in a loop
 		all := strings.Join(plan, "; ")
 		if !strings.Contains(all, q.index) || strings.Contains(all, "TEMP B-TREE") || strings.Contains(all, "SCAN documents") || strings.Contains(all, "SCAN o") {
 			t.Errorf("%s\n\tis run by %s", q.text, all)
@@ -183,6 +186,9 @@ func TestLateVersionEndsWithItsCollection(t *testing.T) {
 				t.Fatal(err)
 			}
 			out = append(out, row.String)
+		}
+		if err := all.Err(); err != nil {
+			t.Fatal(err)
 		}
 		return out
 	}

@@ -348,7 +348,7 @@ func (r *Runner) adopt(ctx context.Context, p Projection, path string) error {
 		return err
 	}
 	if _, err := os.Stat(path + ".rebuild"); err != nil {
-		return nil // nothing to adopt
+		return nil //nolint:nilerr // nothing to adopt
 	}
 	f, err := openBeside(ctx, path+".rebuild", p)
 	if err != nil {

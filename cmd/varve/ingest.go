@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -96,7 +97,7 @@ func readObjects(path string) ([]map[string]any, error) {
 		if err != nil {
 			return err
 		}
-		if !utf8.Valid(b) || strings.ContainsRune(string(b), 0) || len(b) == 0 {
+		if !utf8.Valid(b) || bytes.ContainsRune(b, 0) || len(b) == 0 {
 			return nil // not a text
 		}
 		name, err := filepath.Rel(path, p)

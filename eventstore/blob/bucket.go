@@ -73,7 +73,7 @@ func (b *bucket) remove(ctx context.Context, name string) error {
 func (b *bucket) list(ctx context.Context, each func(entry) error) error {
 	for objects := b.List(nil); ; {
 		o, err := objects.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -260,7 +260,7 @@ func (l *limited) Read(p []byte) (int, error) {
 	if l.left -= int64(n); l.left < 0 {
 		return 0, l.f.tooLarge(l.u)
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = l.f.explain(l.u, err)
 	}
 	return n, err
@@ -278,7 +278,7 @@ func sniff(body *limited, stated, shown string) (*Source, error) {
 	mime := stated
 	if mime == "" || strings.HasPrefix(mime, "application/octet-stream") {
 		first, err := r.Peek(512)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			body.Close()
 			return nil, err
 		}

@@ -120,7 +120,7 @@ func (f *Follower) Run(ctx context.Context) error {
 
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // whoever ended the context knows; what failed by it is no news
 	}
 	return err
 }

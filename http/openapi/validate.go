@@ -20,7 +20,7 @@ var compiler = sync.OnceValues(func() (*jsonschema.Compiler, error) {
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
 	c.UseLoader(noLoader{})
-	return c, c.AddResource(documentURL, map[string]any(load().document))
+	return c, c.AddResource(documentURL, load().document)
 })
 
 type noLoader struct{}

@@ -61,6 +61,9 @@ func texts(t testing.TB, db *sql.DB, query string) []string {
 		}
 		all = append(all, s)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	slices.Sort(all)
 	return all
 }
@@ -93,6 +96,9 @@ func tableRows(t testing.TB, db *sql.DB, table string) []string {
 			fmt.Fprintf(&b, "%s=%v ", names[i], *(v.(*any)))
 		}
 		all = append(all, b.String())
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	slices.Sort(all)
 	return all

@@ -23,7 +23,6 @@ type World struct {
 	Logs     []eventstore.LogID
 	rand     *rand.Rand
 	versions map[eventstore.LogID]uint64 // of the configuration stream
-	users    []string
 	attempts map[string]int
 }
 

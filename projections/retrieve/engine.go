@@ -6,6 +6,7 @@ package retrieve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -156,8 +157,8 @@ func (e *Engine) Execute(ctx context.Context, req Request) (*Execution, error) {
 
 // failed tells the client which record has the details.
 func failed(err error, id string) error {
-	e, ok := err.(*domain.Error)
-	if !ok || id == "" {
+	var e *domain.Error
+	if id == "" || !errors.As(err, &e) {
 		return err
 	}
 	with := *e

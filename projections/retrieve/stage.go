@@ -120,7 +120,6 @@ type step struct {
 	pushed bool
 	rec    domain.StageRecord
 	trace  StageTrace
-	meta   map[string]any // of the stage's statistics
 }
 
 // parameterPath is where the stage's parameters stand in a request.
@@ -129,13 +128,6 @@ func (s *step) parameterPath() string { return s.path + ".config.parameters" }
 // drop records why a document leaves.
 func (s *step) drop(it *item, reason, detail string) {
 	s.trace.Dropped = append(s.trace.Dropped, Dropped{ID: it.id, Score: it.score, Reason: reason, Detail: detail})
-}
-
-func (s *step) note(key string, value any) {
-	if s.meta == nil {
-		s.meta = map[string]any{}
-	}
-	s.meta[key] = value
 }
 
 // Reasons why a stage dropped a document, as they stand in traces.

@@ -32,7 +32,7 @@ func Open(dir string, opts Options) (*Index, error) {
 	if errors.Is(err, errTorn) || errors.Is(err, fs.ErrNotExist) {
 		x.damage = err
 		x.empty()
-		m, err = nil, x.clear()
+		err = x.clear()
 	}
 	if err != nil {
 		return nil, wrap("open the index", err)
