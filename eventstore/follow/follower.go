@@ -31,7 +31,6 @@ type Follower struct {
 	Backoff  func(try int) time.Duration // before try 1, 2, …; nil: 50 ms doubling up to 5 s
 	Logger   *slog.Logger                // nil: slog.Default
 	Now      func() time.Time            // nil: time.Now
-	Progress func(applied, records int)  // called after each page; may be nil
 	// Saw is called with each page, of all types, after it was taken and before
 	// Applied says so, and with nil when following begins at a loaded checkpoint. May be nil.
 	Saw      func([]eventstore.Record)

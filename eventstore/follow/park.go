@@ -80,9 +80,6 @@ func (s *session) take(ctx context.Context, m Move) error {
 			for _, p := range m.Park {
 				s.parked[p.Key()] = p
 			}
-			if s.f.Progress != nil {
-				s.f.Progress(int(m.To.Feed), len(m.Records))
-			}
 			return nil
 		}
 		if !IsUnavailable(err) {
