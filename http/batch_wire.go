@@ -3,7 +3,10 @@ package http
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"math"
 	"strings"
+	"time"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -50,9 +53,9 @@ type batchWire struct {
 	Warnings         []string         `json:"warnings,omitempty"`     // ours
 }
 
+// key orders batches of several namespaces, the newest first, as those of one are.
 func (w *batchWire) key() string {
-	b, _ := w.CreatedAt.MarshalJSON()
-	return string(b) + w.BatchID
+	return fmt.Sprintf("%020d %s", math.MaxInt64-time.Time(w.CreatedAt).UnixMicro(), w.BatchID)
 }
 
 func batchOut(b projections.BatchRow, namespace string) *batchWire {
