@@ -126,7 +126,7 @@ def filled(s):
     for narrowed in ({"bucket_id": BUCKET}, {"collection_id": COLLECTION}, {"namespace_id": NAMESPACE}):
         for call in (s.odd, s.typed):
             listed = call("BatchesApi.list_all_batches", list_batches_request=mixpeek.ListBatchesRequest.from_dict(narrowed), gives=mixpeek.ListBatchesResponse)
-            equal((listed.total_count, listed.results[0].batch_id), (3, draft.batch_id), f"batches by {narrowed}")
+            equal((listed.total_count, listed.results[-1].batch_id), (3, draft.batch_id), f"batches by {narrowed}, newest first")
     audit = s.odd("BucketBatchesApi.get_batch_audit_buckets_batches", BUCKET, draft.batch_id, gives=object)
     equal((audit["all_balanced"], audit["has_lost_objects"]), (True, False), "audit of the batch")
     counted = s.odd("BucketObjectsApi.get_object_buckets", BUCKET, s.odd_objects[0], gives=mixpeek.ObjectResponse)
