@@ -44,6 +44,9 @@ func (s *Server) finishedTask(ctx context.Context, c *Call, id string) (projecti
 			}
 		}
 	}
+	if err := s.Models.CatchUp(ctx, "directory"); err != nil {
+		return done, err
+	}
 	deleted, err := s.Directory.DeletedNamespaces(ctx, c.Log)
 	if err != nil {
 		return done, err
