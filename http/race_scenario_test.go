@@ -1,11 +1,13 @@
 package http_test
 
 import (
+	"context"
 	"fmt"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	. "varve/http/scenario"
 )
@@ -96,6 +98,25 @@ func TestThingsGoWhileABatchWaits(t *testing.T) {
 	}
 }
 
+// until waits for an event of the namespace after a position.
+func (s *served) until(t *testing.T, after uint64, event string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for {
+		head, err := s.Store.Head(ctx, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count(s.records(t, after))[event] > 0 {
+			return
+		}
+		if err := s.Store.Wait(ctx, 0, head); err != nil {
+			t.Fatalf("wait for %s: %v", event, err)
+		}
+	}
+}
+
 // TestManyDocumentsOfOneObject: more than fit into one append are written, removed and deleted all the same.
 func TestManyDocumentsOfOneObject(t *testing.T) {
 	t.Parallel()
@@ -108,9 +129,11 @@ func TestManyDocumentsOfOneObject(t *testing.T) {
 	stop := s.run(t)
 	process := func(want int) {
 		t.Helper()
+		before := s.head(t)
+		s.films(t, Step{Name: "batch", Do: "POST " + batches, AnyEvents: true, Body: `{"object_ids":["${a}"],"auto_submit":true}`, Save: map[string]string{"batch": "batch_id"}})
+		s.until(t, before, "batch.completed")
 		s.films(t,
-			Step{Name: "batch", Do: "POST " + batches, AnyEvents: true, Body: `{"object_ids":["${a}"],"auto_submit":true}`, Save: map[string]string{"batch": "batch_id"}},
-			Step{Name: "done", Do: "GET " + batches + "/${batch}", Until: true, Check: map[string]any{"status": "COMPLETED", "documents_written": want}},
+			Step{Name: "done", Do: "GET " + batches + "/${batch}", Check: map[string]any{"status": "COMPLETED", "documents_written": want}},
 			Step{Name: "counted", Do: "GET /v1/collections/chars/documents/count", Check: map[string]any{"count": want}})
 	}
 	process(n)
