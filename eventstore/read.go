@@ -3,6 +3,7 @@ package eventstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 )
@@ -165,7 +166,10 @@ func (p *pager) pages(next func(limit int) ([]Row, bool, error)) {
 func (p *pager) give(rows []Row) bool {
 	for i := range rows {
 		if err := p.fill(&rows[i]); err != nil {
-			p.yield(Record{}, fmt.Errorf("%s: %w", p.what, &DamagedError{rows[i].Position, rows[i].Feed, err}))
+			if cut := (*TruncatedError)(nil); !errors.As(err, &cut) {
+				err = &DamagedError{rows[i].Position, rows[i].Feed, err}
+			}
+			p.yield(Record{}, fmt.Errorf("%s: %w", p.what, err))
 			return false
 		}
 		if p.log != "" {
@@ -179,18 +183,23 @@ func (p *pager) give(rows []Row) bool {
 }
 
 // fill gives a row its attachments. Where their blob is gone, an erasure of other
-// records may have put them into a new one since the row was read.
+// records may have put them into a new one since the row was read: it is read
+// again as long as it changes.
 func (p *pager) fill(row *Row) error {
-	err := p.un.fill(p.ctx, row)
-	if err == nil || p.ctx.Err() != nil {
-		return err
+	for {
+		err := p.un.fill(p.ctx, row)
+		if err == nil || p.ctx.Err() != nil {
+			return err
+		}
+		again, _, readErr := p.s.engine.ReadFeed(p.ctx, row.Shard, row.Feed-1, 1)
+		if cut := (*TruncatedError)(nil); errors.As(readErr, &cut) {
+			return readErr // the record went with its blob
+		}
+		if readErr != nil || len(again) == 0 || bytes.Equal(again[0].Packed, row.Packed) {
+			return err
+		}
+		*row = again[0]
 	}
-	again, _, readErr := p.s.engine.ReadFeed(p.ctx, row.Shard, row.Feed-1, 1)
-	if readErr != nil || len(again) == 0 || !again[0].Erased && bytes.Equal(again[0].Packed, row.Packed) {
-		return err
-	}
-	*row = again[0]
-	return p.un.fill(p.ctx, row)
 }
 
 // readError tells a closed store from other errors.

@@ -70,7 +70,7 @@ var bugs = []planted{
 	plant("closed logs take appends", mem, "Contract/.*/Closed", "plan.go", "	case l.closed:\n		return 0, ErrClosed\n", ""),
 	plant("a stream is remembered from before its log was a branch", mem, "Contract/Fork", "plan.go", "			c.streams.drop(k) // looked", "			_ = k // looked"),
 	plant("the copy forgets idempotency keys", mem, "Contract/Copy", "copy.go", "	return c.scopes(ctx, shard)\n", "	return nil\n"),
-	plant("a reader stumbles over a repacked blob", mem, "Contract/Attachments", "read.go", "	if err == nil || p.ctx.Err() != nil {\n", "	if true {\n"),
+	plant("a reader stumbles over a repacked blob", mem, "Contract/Attachments", "read.go", "		if err == nil || p.ctx.Err() != nil {\n", "		if true {\n"),
 	plant("waiting followers are not woken", mem, "Contract/WaitWakes", "read.go", "		close(sh.moved)\n", ""),
 }
 
