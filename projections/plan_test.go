@@ -3,6 +3,9 @@ package projections
 import (
 	"context"
 	"database/sql"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -193,4 +196,28 @@ func TestLateVersionEndsWithItsCollection(t *testing.T) {
 		return out
 	}
 	expect(t, "in another order", rows(0, 2, 1), rows(0, 1, 2))
+}
+
+// What was made with other tables is not taken for this version: it is dropped.
+func TestOtherTablesAreDropped(t *testing.T) {
+	dir := t.TempDir()
+	r := NewRunner(nil, dir, Options{})
+	own := filepath.Base(r.path(NewDocuments()))
+	stale := []string{"documents.v1.db", "documents.v1-00000000.db", "documents.v9-12345678.db.rebuild"}
+	for _, name := range append(stale, own, "documents2.v1.db", "objects.v1.db") {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.dropOthers(NewDocuments()); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{own, "documents2.v1.db", "objects.v1.db"}; !slices.Equal(left, want) {
+		t.Errorf("left are %v, want %v", left, want)
+	}
 }

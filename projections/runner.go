@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -115,9 +116,11 @@ func (r *Runner) model(name string) (*model, error) {
 	return nil, fmt.Errorf("no model is called %q: there are %s", name, strings.Join(names, ", "))
 }
 
-// path is where a projection's file lies.
+// path is where a projection's file lies. It names the tables too, by a digest
+// of their statements: what was made with others is not taken for this version.
 func (r *Runner) path(p Projection) string {
-	return filepath.Join(r.dir, fmt.Sprintf("%s.v%d.db", p.Name(), p.Version()))
+	tables := sha256.Sum256([]byte(strings.Join(p.Schema(), ";")))
+	return filepath.Join(r.dir, fmt.Sprintf("%s.v%d-%x.db", p.Name(), p.Version(), tables[:4]))
 }
 
 // Start opens the files and follows every shard until Stop. A projection whose
@@ -196,19 +199,16 @@ func (r *Runner) empty(ctx context.Context) bool {
 	return true
 }
 
-// dropOthers unlinks the files of other versions of a projection.
+// dropOthers unlinks the files of other versions and tables of a projection.
 func (r *Runner) dropOthers(p Projection) error {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return fmt.Errorf("list projections: %w", err)
 	}
+	own := filepath.Base(r.path(p))
 	for _, e := range entries {
-		var version int
-		name, ok := strings.CutPrefix(e.Name(), p.Name()+".v")
-		if !ok {
-			continue
-		}
-		if n, err := fmt.Sscanf(name, "%d.db", &version); n != 1 || err != nil || version == p.Version() || e.Name() != fmt.Sprintf("%s.v%d.db", p.Name(), version) {
+		name := strings.TrimSuffix(e.Name(), ".rebuild")
+		if !strings.HasPrefix(name, p.Name()+".v") || !strings.HasSuffix(name, ".db") || name == own {
 			continue
 		}
 		if err := removeFile(filepath.Join(r.dir, e.Name())); err != nil {
