@@ -46,12 +46,16 @@ func benchData(n int) []byte {
 
 var benchMeta = eventstore.Metadata{Actor: "usr_2f9c1d7e55", Key: "key_9b1c2d3e4f", Correlation: "req_0123456789abcdef", Causation: "01890a5d-ac96-774b-bcce-b302099a8057", Origin: "http"}
 
+// PreloadDir is where preload put its store; TestMain removes it.
+var PreloadDir string
+
 // preload makes the store that all benchmarks start from, once.
 var preload = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "varve-bench")
 	if err != nil {
 		return "", err
 	}
+	PreloadDir = dir
 	path := filepath.Join(dir, "log.db")
 	s, err := Open(path, Options{})
 	if err != nil {

@@ -16,7 +16,12 @@ import (
 
 func TestMain(m *testing.M) {
 	storetest.CrashMain(openCrash)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if sqlite.PreloadDir != "" {
+			_ = os.RemoveAll(sqlite.PreloadDir)
+		}
+		os.Exit(code)
+	}))
 }
 
 func openCrash(where string) (eventstore.Owner, error) { return sqlite.Open(where, sqlite.Options{}) }
