@@ -151,6 +151,33 @@ func (f *Filter) Pending() bool {
 		slices.ContainsFunc(f.Not, (*Filter).Pending)
 }
 
+// Renamed gives the same filter on fields of other names. Values are not read
+// again: text in them that looks like a template stays text.
+func (f *Filter) Renamed(name func(string) string) (*Filter, error) {
+	if f == nil {
+		return nil, nil
+	}
+	if f.Condition != nil {
+		c := *f.Condition
+		c.Field = name(c.Field)
+		return &Filter{Condition: &c}, c.compile("filter")
+	}
+	out := &Filter{}
+	for _, part := range [...]struct {
+		from []*Filter
+		to   *[]*Filter
+	}{{f.And, &out.And}, {f.Or, &out.Or}, {f.Not, &out.Not}} {
+		for _, g := range part.from {
+			h, err := g.Renamed(name)
+			if err != nil {
+				return nil, err
+			}
+			*part.to = append(*part.to, h)
+		}
+	}
+	return out, nil
+}
+
 // MarshalJSON writes the canonical form, which ParseFilter reads back to an equal
 // filter: conditions as {"field", "operator", "value"} with "case_sensitive" only
 // where true, operators as {"AND": […]}, {"OR": […]}, {"NOT": […]}.

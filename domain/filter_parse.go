@@ -228,6 +228,9 @@ func (p *filterParser) leaf(path string, c *Condition) (*Filter, error) {
 	}
 	if m, ok := c.Value.(map[string]any); ok && m["type"] == "dynamic" && len(m) == 2 {
 		if ref, given := m["field"]; given {
+			if p.literal {
+				return nil, Invalid(path+".value", "type", "nothing fills a dynamic value here; give the value itself")
+			}
 			s, ok := ref.(string)
 			if !ok {
 				return nil, Invalid(path+".value.field", "type", "a dynamic value names where it comes from, for example \"inputs.brand\", not %s", valueKind(ref))

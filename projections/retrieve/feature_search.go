@@ -119,7 +119,7 @@ func (p *FeatureSearch) run(ctx context.Context, r *run, s *step) error {
 		for i, it := range r.items {
 			ids[i], given[it.id] = it.id, it
 		}
-		among, err := domain.ParseFilterValue("filter", map[string]any{"field": "document_id", "operator": "in", "value": ids, "case_sensitive": true})
+		among, err := domain.ParseLiteralFilterValue("filter", map[string]any{"field": "document_id", "operator": "in", "value": ids, "case_sensitive": true})
 		if err != nil {
 			return err
 		}

@@ -55,27 +55,10 @@ func forIndex(f *domain.Filter) (*domain.Filter, error) {
 	if !changed {
 		return f, nil
 	}
-	v, err := domain.DecodeValue([]byte(f.String()))
-	if err != nil {
-		return nil, err
-	}
-	rename(v)
-	return domain.ParseFilterValue("filters", v)
-}
-
-// rename changes the fields of a filter in canonical form.
-func rename(v any) {
-	m, _ := v.(map[string]any)
-	if field, ok := m["field"].(string); ok {
-		m["field"], _ = rootField(field)
-		return
-	}
-	for _, op := range [...]string{"AND", "OR", "NOT"} {
-		list, _ := m[op].([]any)
-		for _, e := range list {
-			rename(e)
-		}
-	}
+	return f.Renamed(func(field string) string {
+		name, _ := rootField(field)
+		return name
+	})
 }
 
 // forFilter gives a document as the filter asks for it: with its score, and with

@@ -165,10 +165,14 @@ func (d *decoder) free(path string, v any, dst reflect.Value) {
 }
 
 func (d *decoder) filter(path string, v any, dst reflect.Value) {
-	if templated(v) { // a whole filter as an input
+	parse := domain.ParseFilterValue
+	if d.plain {
+		parse = domain.ParseLiteralFilterValue
+	} else if templated(v) { // a whole filter as an input: what it says is never rendered
 		if d.env == nil {
 			return
 		}
+		parse = domain.ParseLiteralFilterValue
 		out, err := domain.RenderValue(path, v, *d.env)
 		if err != nil {
 			d.adopt(path, err)
@@ -176,7 +180,7 @@ func (d *decoder) filter(path string, v any, dst reflect.Value) {
 		}
 		v = out
 	}
-	f, err := domain.ParseFilterValue(path, v)
+	f, err := parse(path, v)
 	if err == nil && d.env != nil && !readsDocument(f) {
 		f, err = resolve(path, f, *d.env)
 	}
@@ -206,6 +210,9 @@ func resolve(path string, f *domain.Filter, env domain.TemplateEnv) (*domain.Fil
 func readsDocument(f *domain.Filter) bool {
 	found := false
 	f.Conditions(func(c *domain.Condition) {
+		if !c.Pending() {
+			return // its value is text, whatever it looks like
+		}
 		if name, _, _ := strings.Cut(c.Dynamic, "."); strings.EqualFold(name, "doc") {
 			found = true
 		}
