@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,7 +127,7 @@ func Crash(t *testing.T, where string, open func(where string) (eventstore.Owner
 		rounds = n
 	}
 	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	acked := map[string]uint64{}
+	acked, kills := map[string]uint64{}, map[string]int{}
 	for round := range rounds {
 		tag := fmt.Sprint("r", round)
 		point, hit := "", 0
@@ -137,6 +138,7 @@ func Crash(t *testing.T, where string, open func(where string) (eventstore.Owner
 		if !killed {
 			t.Fatalf("round %d: the child was not killed", round)
 		}
+		kills[point]++
 		s, err := open(where)
 		if err != nil {
 			t.Fatalf("round %d (killed at %s %d): open: %v", round, point, hit, err)
@@ -149,7 +151,15 @@ func Crash(t *testing.T, where string, open func(where string) (eventstore.Owner
 	if len(acked) < 20*rounds {
 		t.Errorf("only %d commands were acknowledged in %d rounds: the test is too tame", len(acked), rounds)
 	}
-	t.Logf("%d rounds, %d commands acknowledged", rounds, len(acked))
+	report := ""
+	for _, point := range append(slices.Clone(points), "") {
+		name := point
+		if name == "" {
+			name = "a random moment"
+		}
+		report += fmt.Sprintf(", %s %d", name, kills[point])
+	}
+	t.Logf("report: %d rounds, %d commands acknowledged, none lost, none twice; killed at%s", rounds, len(acked), report[1:])
 }
 
 func crashRound(t *testing.T, where, tag, point string, hit int, after time.Duration, acked map[string]uint64) (killed bool) {
