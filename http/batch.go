@@ -97,7 +97,7 @@ func (s *Server) batchNow(ctx context.Context, c *Call, id string) (any, error) 
 
 // batchOf reads the batch of the path, which must be of the bucket of the path.
 func (s *Server) batchOf(ctx context.Context, c *Call) (projections.BatchRow, error) {
-	at, _, bucket, err := s.bucketAt(ctx, c, "bucket_identifier")
+	at, _, bucket, err := s.bucketAt(ctx, c)
 	if err != nil {
 		return projections.BatchRow{}, err
 	}
@@ -167,7 +167,7 @@ func (s *Server) batchList(ctx context.Context, r *Request[batchListBody], cfg d
 }
 
 func (s *Server) listBatches(ctx context.Context, r *Request[batchListBody]) (any, error) {
-	at, cfg, b, err := s.bucketAt(ctx, r.Call, "bucket_identifier")
+	at, cfg, b, err := s.bucketAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package http
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"varve/commands"
 	"varve/domain"
@@ -108,28 +107,34 @@ func tagged(body any, version uint64) *Response {
 	return &Response{Body: body, Header: map[string][]string{"ETag": {`"` + utoa(version) + `"`}}}
 }
 
-func (s *Server) bucketAt(ctx context.Context, c *Call, name string) (projections.At, domain.Config, domain.Bucket, error) {
+// bucketAt pins the request's position and finds the bucket that its path names.
+func (s *Server) bucketAt(ctx context.Context, c *Call) (projections.At, domain.Config, domain.Bucket, error) {
+	identifier := c.Path("bucket_identifier")
 	at, cfg, err := s.pin(ctx, c)
 	if err != nil {
 		return at, cfg, domain.Bucket{}, err
 	}
-	b, ok := cfg.Bucket(c.Path(name))
+	b, ok := cfg.Bucket(identifier)
 	if !ok {
-		return at, cfg, b, domain.NotFound("bucket", c.Path(name))
+		return at, cfg, b, domain.NotFound("bucket", identifier)
 	}
 	return at, cfg, b, nil
 }
 
 func (s *Server) bucket(ctx context.Context, r *Request[None]) (any, error) {
-	at, _, b, err := s.bucketAt(ctx, r.Call, "bucket_identifier")
+	at, _, b, err := s.bucketAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}
-	totals, err := s.Objects.Totals(ctx, at)
+	return s.bucketNow(ctx, at, b)
+}
+
+func (s *Server) bucketNow(ctx context.Context, at projections.At, b domain.Bucket) (any, error) {
+	totals, err := s.Objects.BucketTotals(ctx, at, b.BucketID)
 	if err != nil {
 		return nil, err
 	}
-	return tagged(bucketOut(b, totals[b.BucketID]), b.Updated.Version), nil
+	return tagged(bucketOut(b, totals), b.Updated.Version), nil
 }
 
 func (s *Server) changeBucket(ctx context.Context, r *Request[bucketBody]) (any, error) {
@@ -146,11 +151,7 @@ func (s *Server) changeBucket(ctx context.Context, r *Request[bucketBody]) (any,
 	if err != nil {
 		return nil, err
 	}
-	totals, err := s.Objects.Totals(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	return tagged(bucketOut(b, totals[b.BucketID]), b.Updated.Version), nil
+	return s.bucketNow(ctx, at, b)
 }
 
 // orAbsent makes null of JSON the same as nothing.
@@ -179,17 +180,19 @@ func (s *Server) deleteBucket(ctx context.Context, r *Request[None]) (any, error
 	if err != nil {
 		return nil, err
 	}
-	totals, err := s.Objects.Totals(ctx, at)
-	if err != nil {
-		return nil, err
+	var totals projections.BucketTotals
+	b, there := cfg.Bucket(r.Path("bucket_identifier")) // gone where the request is repeated under its idempotency key
+	if there {
+		if totals, err = s.Objects.BucketTotals(ctx, at, b.BucketID); err != nil {
+			return nil, err
+		}
 	}
-	b, _ := cfg.Bucket(r.Path("bucket_identifier")) // gone where the request is repeated under its idempotency key
 	id, err := s.Commands.DeleteBucket(ctx, r.In(), r.Path("bucket_identifier"))
 	if err != nil {
 		return nil, err
 	}
 	// The deletion is one append and is done; the task that the reference
 	// promises has nothing left to do.
-	return map[string]any{"bucket_id": id, "bucket_name": textOrNull(b.Name), "object_count": totals[id].Objects, "status": domain.StatusCompleted, "task_id": domain.DeriveID(domain.TaskPrefix, "delete", id), "message": "bucket and objects deleted",
-		"success": true, "deleted_at": wireTime(time.Now())}, nil
+	return map[string]any{"bucket_id": id, "bucket_name": textOrNull(b.Name), "object_count": totals.Objects, "status": domain.StatusCompleted, "task_id": domain.DeriveID(domain.TaskPrefix, "delete", id), "message": "bucket and objects deleted",
+		"success": true, "deleted_at": wireTime(s.Now())}, nil
 }

@@ -263,14 +263,19 @@ func (s *Server) changeCollection(ctx context.Context, r *Request[collectionBody
 	return s.collectionNow(ctx, r.Call, k.CollectionID)
 }
 
-func (s *Server) collectionAt(ctx context.Context, c *Call, name string) (projections.At, domain.Config, domain.Collection, error) {
+// collectionAt pins the request's position and finds the collection that its path names.
+func (s *Server) collectionAt(ctx context.Context, c *Call) (projections.At, domain.Config, domain.Collection, error) {
+	return s.pinnedCollection(ctx, c, c.Path("collection_identifier"))
+}
+
+func (s *Server) pinnedCollection(ctx context.Context, c *Call, identifier string) (projections.At, domain.Config, domain.Collection, error) {
 	at, cfg, err := s.pin(ctx, c)
 	if err != nil {
 		return at, cfg, domain.Collection{}, err
 	}
-	k, ok := cfg.Collection(c.Path(name))
+	k, ok := cfg.Collection(identifier)
 	if !ok {
-		return at, cfg, k, domain.NotFound("collection", c.Path(name))
+		return at, cfg, k, domain.NotFound("collection", identifier)
 	}
 	return at, cfg, k, nil
 }
@@ -280,13 +285,9 @@ func (s *Server) collection(ctx context.Context, r *Request[None]) (any, error) 
 }
 
 func (s *Server) collectionNow(ctx context.Context, c *Call, identifier string) (any, error) {
-	at, cfg, err := s.pin(ctx, c)
+	at, cfg, k, err := s.pinnedCollection(ctx, c, identifier)
 	if err != nil {
 		return nil, err
-	}
-	k, ok := cfg.Collection(identifier)
-	if !ok {
-		return nil, domain.NotFound("collection", identifier)
 	}
 	n, err := s.Documents.Count(ctx, at, projections.DocumentQuery{Collections: []string{k.CollectionID}})
 	if err != nil {
@@ -300,11 +301,9 @@ func (s *Server) listCollections(ctx context.Context, r *Request[listBody]) (any
 	if err != nil {
 		return nil, err
 	}
-	counts := map[string]int{}
-	for id := range cfg.Collections {
-		if counts[id], err = s.Documents.Count(ctx, at, projections.DocumentQuery{Collections: []string{id}}); err != nil {
-			return nil, err
-		}
+	counts, err := s.Documents.CountByCollection(ctx, at)
+	if err != nil {
+		return nil, err
 	}
 	answer, _, err := configList(r, cfg.Collections, func(k domain.Collection) *collectionWire { return collectionOut(cfg, k, counts[k.CollectionID]) })
 	return answer, err

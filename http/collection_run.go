@@ -21,7 +21,7 @@ type featureWire struct {
 }
 
 func (s *Server) collectionFeatures(ctx context.Context, r *Request[None]) (any, error) {
-	_, _, k, err := s.collectionAt(ctx, r.Call, "collection_identifier")
+	_, _, k, err := s.collectionAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s *Server) triggerCollection(ctx context.Context, r *Request[triggerBody])
 	if err != nil {
 		return nil, err
 	}
-	_, cfg, k, err := s.collectionAt(ctx, r.Call, "collection_identifier")
+	_, cfg, k, err := s.collectionAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}

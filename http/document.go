@@ -186,7 +186,7 @@ func (s *Server) deleteDocument(ctx context.Context, r *Request[None]) (any, err
 }
 
 func (s *Server) countDocuments(ctx context.Context, r *Request[None]) (any, error) {
-	at, _, k, err := s.collectionAt(ctx, r.Call, "collection_identifier")
+	at, _, k, err := s.collectionAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ type distinctBody struct {
 
 // distinctValues counts a field's values; of an array each element counts.
 func (s *Server) distinctValues(ctx context.Context, r *Request[distinctBody]) (any, error) {
-	at, _, k, err := s.collectionAt(ctx, r.Call, "collection_identifier")
+	at, _, k, err := s.collectionAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ type documentGroup struct {
 }
 
 func (s *Server) listDocuments(ctx context.Context, r *Request[documentListBody]) (any, error) {
-	at, _, k, err := s.collectionAt(ctx, r.Call, "collection_identifier")
+	at, _, k, err := s.collectionAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}

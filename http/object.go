@@ -200,7 +200,7 @@ func (s *Server) createObjects(ctx context.Context, r *Request[objectsBody]) (an
 }
 
 func (s *Server) objectAt(ctx context.Context, c *Call) (projections.At, projections.ObjectRow, error) {
-	at, _, b, err := s.bucketAt(ctx, c, "bucket_identifier")
+	at, _, b, err := s.bucketAt(ctx, c)
 	if err != nil {
 		return at, projections.ObjectRow{}, err
 	}
@@ -221,20 +221,20 @@ func (s *Server) objectNow(ctx context.Context, c *Call, counted bool) (any, err
 	if err != nil {
 		return nil, err
 	}
+	w := objectOut(o.Object, o.Created, o.Updated, o.Status, o.Error)
 	if !counted {
-		return objectOut(o.Object, o.Created, o.Updated, o.Status, o.Error), nil
+		return w, nil
 	}
-	documents, err := s.Documents.ByObject(ctx, at, o.ObjectID, nil)
+	documents, err := s.Documents.CountByObject(ctx, at, o.ObjectID)
 	if err != nil {
 		return nil, err
 	}
-	w := objectOut(o.Object, o.Created, o.Updated, o.Status, o.Error)
-	w["document_count"] = len(documents)
+	w["document_count"] = documents
 	return w, nil
 }
 
 func (s *Server) listObjects(ctx context.Context, r *Request[listBody]) (any, error) {
-	at, _, b, err := s.bucketAt(ctx, r.Call, "bucket_identifier")
+	at, _, b, err := s.bucketAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}
@@ -403,7 +403,7 @@ func (s *Server) deleteObjects(ctx context.Context, r *Request[deleteObjectsBody
 			return nil, err
 		}
 	}
-	_, cfg, b, err := s.bucketAt(ctx, r.Call, "bucket_identifier")
+	_, cfg, b, err := s.bucketAt(ctx, r.Call)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 
-	"varve/eventstore"
+	"varve/domain"
 )
 
 // Children lists documents that were made of a document directly, by collection
@@ -39,7 +39,7 @@ func (d *Documents) Ancestors(ctx context.Context, at At, documentID string) ([]
 	}
 	for first := ancestors[0]; first.Lineage.SourceDocumentID != "" && !seen[first.Lineage.SourceDocumentID]; first = ancestors[0] {
 		parent, err := d.Document(ctx, at, first.Lineage.SourceDocumentID)
-		if isNotFound(err) {
+		if domain.CodeOf(err) == domain.CodeNotFound {
 			break
 		}
 		if err != nil {
@@ -67,26 +67,11 @@ func (d *Documents) ByObject(ctx context.Context, at At, objectID string, collec
 	return d.rows(ctx, text+` ORDER BY collection_id, ordinal, document_id`, args...)
 }
 
-// CountByObject counts the documents that were made of each of the objects; objects without documents are absent.
-func (d *Documents) CountByObject(ctx context.Context, at At, objectIDs []string) (map[string]int, error) {
-	counts := map[string]int{}
-	for _, id := range objectIDs {
-		n := 0
-		err := d.query(ctx, `SELECT count(*) FROM documents WHERE log = ? AND root_object_id = ? AND root_object_id <> '' AND valid_from <= ? AND valid_to > ?`,
-			[]any{logKey(at.Log), id, int64(at.Position), int64(at.Position)}, func(rows *sql.Rows) error { return rows.Scan(&n) })
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			counts[id] = n
-		}
-	}
-	return counts, nil
-}
-
-// History lists all versions of a document, oldest first.
-func (d *Documents) History(ctx context.Context, log eventstore.LogID, documentID string) ([]DocumentRow, error) {
-	return d.rows(ctx, documentColumns+`WHERE log = ? AND document_id = ? ORDER BY valid_from`, logKey(log), documentID)
+// CountByObject counts what ByObject lists of all collections.
+func (d *Documents) CountByObject(ctx context.Context, at At, objectID string) (n int, err error) {
+	err = d.query(ctx, `SELECT count(*) FROM documents WHERE log = ? AND root_object_id = ? AND root_object_id <> '' AND valid_from <= ? AND valid_to > ?`,
+		[]any{logKey(at.Log), objectID, int64(at.Position), int64(at.Position)}, func(rows *sql.Rows) error { return rows.Scan(&n) })
+	return n, err
 }
 
 func (d *Documents) rows(ctx context.Context, text string, args ...any) ([]DocumentRow, error) {

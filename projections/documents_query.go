@@ -61,30 +61,8 @@ func (d *Documents) Document(ctx context.Context, at At, id string) (DocumentRow
 
 // Documents finds documents in the order given; ids that do not exist are left out.
 func (d *Documents) Documents(ctx context.Context, at At, ids []string) ([]DocumentRow, error) {
-	found := make(map[string]DocumentRow, len(ids))
-	for part := range slices.Chunk(ids, 256) {
-		list, padded := marks(len(part))
-		args := []any{logKey(at.Log), int64(at.Position), int64(at.Position)}
-		for _, id := range part {
-			args = append(args, id)
-		}
-		err := d.query(ctx, documentColumns+`WHERE log = ? AND valid_from <= ? AND valid_to > ? AND document_id IN (`+list+`)`,
-			pad(args, padded+3), func(rows *sql.Rows) error {
-				row, err := scanDocument(rows)
-				found[row.DocumentID] = row
-				return err
-			})
-		if err != nil {
-			return nil, err
-		}
-	}
-	out := make([]DocumentRow, 0, len(ids))
-	for _, id := range ids {
-		if row, ok := found[id]; ok {
-			out = append(out, row)
-		}
-	}
-	return out, nil
+	return readByID(ctx, d.query, documentColumns+`WHERE log = ? AND valid_from <= ? AND valid_to > ? AND document_id`, at, ids, scanDocument,
+		func(row DocumentRow) string { return row.DocumentID })
 }
 
 // where is the range condition of a query as of a position.
@@ -174,7 +152,12 @@ func (d *Documents) List(ctx context.Context, at At, q DocumentQuery) (Page[Docu
 		page.Total = &n
 	}
 	if len(q.Sort) > 0 {
-		return page, d.listSorted(ctx, &page, &q, c, offset, limit)
+		err = page.sorted(c, q.Sort, offset, limit,
+			func(add func(view map[string]any, id string) error) error {
+				return d.each(ctx, page.At, &q, place{}, true, func(row DocumentRow, view map[string]any) error { return add(view, row.DocumentID) })
+			},
+			func(ids []string) ([]DocumentRow, error) { return d.Documents(ctx, page.At, ids) })
+		return page, err
 	}
 	var after place
 	if c.After != "" {
@@ -201,32 +184,6 @@ func (d *Documents) List(ctx context.Context, at At, q DocumentQuery) (Page[Docu
 		return nil
 	})
 	return page, err
-}
-
-// listSorted orders all that match by keys, and reads the page's rows again.
-func (d *Documents) listSorted(ctx context.Context, page *Page[DocumentRow], q *DocumentQuery, c cursor, offset, limit int) error {
-	var keys []sortKey
-	err := d.each(ctx, page.At, q, place{}, true, func(row DocumentRow, view map[string]any) error {
-		keys = append(keys, keysOf(view, q.Sort, row.DocumentID))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	sortKeys(keys, q.Sort)
-	part, end := cut(keys, c.Skip+offset, limit)
-	ids := make([]string, len(part))
-	for i, k := range part {
-		ids[i] = k.id
-	}
-	if page.Items, err = d.Documents(ctx, page.At, ids); err != nil {
-		return err
-	}
-	if end < len(keys) {
-		c.Skip = end
-		page.Next = c.text()
-	}
-	return nil
 }
 
 // Count counts what a query selects; its order and paging are ignored.
@@ -316,10 +273,4 @@ func (d *Documents) Distinct(ctx context.Context, at At, q DocumentQuery, field 
 		values = append(values, *counts[k])
 	}
 	return values, len(keys), nil
-}
-
-// isNotFound says whether an error is domain.NotFound.
-func isNotFound(err error) bool {
-	var e *domain.Error
-	return errors.As(err, &e) && e.Code == domain.CodeNotFound
 }

@@ -53,10 +53,6 @@ func TestObjectsAndTheirStatus(t *testing.T) {
 	if _, err := objects.Object(ctx, at, "b2", "o1"); domain.CodeOf(err) != domain.CodeNotFound {
 		t.Errorf("in another bucket: %v", err)
 	}
-	expect(t, "by unique key", must[ObjectRow](t)(objects.ByUniqueKey(ctx, at, "b1", map[string]any{"sku": "o3!"})).ObjectID, "o3")
-	if _, err := objects.ByUniqueKey(ctx, at, "b2", map[string]any{"sku": "o3!"}); domain.CodeOf(err) != domain.CodeNotFound {
-		t.Errorf("unique key in another bucket: %v", err)
-	}
 	page := must[Page[ObjectRow]](t)(objects.List(ctx, at, ObjectQuery{BucketID: "b1", Limit: 2, Total: true, Sort: []Sort{{"object_id", true}}}))
 	expect(t, "list", []any{page.Items[0].ObjectID, page.Items[1].ObjectID, *page.Total}, []any{"o3", "o2", 3})
 	page = must[Page[ObjectRow]](t)(objects.List(ctx, at, ObjectQuery{BucketID: "b1", After: page.Next, Limit: 2, Sort: []Sort{{"object_id", true}}}))
@@ -64,7 +60,6 @@ func TestObjectsAndTheirStatus(t *testing.T) {
 
 	deleted := s.put(&domain.ObjectDeleted{ObjectID: "o2"}, &domain.BucketSaved{Bucket: domain.Bucket{BucketID: "b1"}}, &domain.BucketDeleted{BucketID: "b1"}, saved("late", "b1", 1))
 	expect(t, "then and now", []int{must[int](t)(objects.Count(ctx, at, "b1")), must[int](t)(objects.Count(ctx, deleted, "b1")), must[int](t)(objects.Count(ctx, deleted, ""))}, []int{3, 0, 1})
-	expect(t, "history", len(must[[]ObjectRow](t)(objects.History(ctx, s.log, "o1"))), 2)
 }
 
 func TestBatchProgressAndTasks(t *testing.T) {
@@ -90,7 +85,7 @@ func TestBatchProgressAndTasks(t *testing.T) {
 	}
 	active := must[[]BatchRow](t)(batches.Active(ctx))
 	expect(t, "active", []any{len(active), active[0].Log}, []any{1, s.log})
-	task := must[TaskRow](t)(batches.Task(ctx, s.log, "task_1"))
+	task := must[TaskRow](t)(batches.FindTask(ctx, []eventstore.LogID{s.log}, "task_1"))
 	expect(t, "task", []any{task.TaskType, task.Status, task.Total, task.Processed, task.Failed, task.Tiers, task.BatchID}, []any{"api_buckets_batches_process", "PROCESSING", 3, 1, 1, 2, "bt"})
 
 	s.put(&domain.BatchTierCompleted{BatchID: "bt", Attempt: 1, Tier: 0}, done("o1", "c3"), done("o2", "c3"))
@@ -105,11 +100,11 @@ func TestBatchProgressAndTasks(t *testing.T) {
 	expect(t, "second attempt", []any{b.Total, b.Failed, b.Processed, len(b.FailedObjects), b.Completed.IsZero()}, []any{1, 0, 0, 0, true})
 	task = must[TaskRow](t)(batches.FindTask(ctx, []eventstore.LogID{"other", s.log}, "task_1"))
 	expect(t, "first task", []any{task.Status, task.Processed, task.Failed, task.Documents, task.Percent}, []any{"COMPLETED_WITH_ERRORS", 3, 1, 3, 100.0})
-	if _, err := batches.Task(ctx, "other", "task_1"); domain.CodeOf(err) != domain.CodeNotFound {
+	if _, err := batches.FindTask(ctx, []eventstore.LogID{"other"}, "task_1"); domain.CodeOf(err) != domain.CodeNotFound {
 		t.Errorf("a task of another log gave %v", err)
 	}
 	s.put(&domain.BatchCanceled{BatchID: "bt", TaskID: "task_2", Reason: "enough"})
-	task = must[TaskRow](t)(batches.Task(ctx, s.log, "task_2"))
+	task = must[TaskRow](t)(batches.FindTask(ctx, []eventstore.LogID{s.log}, "task_2"))
 	expect(t, "canceled", []any{task.Status, task.Error, task.Processed}, []any{"CANCELED", "enough", 0})
 
 	for i := range 5 {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"varve/domain"
-	"varve/eventstore"
 )
 
 // ObjectQuery selects, orders and pages objects.
@@ -85,30 +83,8 @@ func (o *Objects) Object(ctx context.Context, at At, bucketID, objectID string) 
 
 // Objects finds objects in the order given; ids that do not exist are left out.
 func (o *Objects) Objects(ctx context.Context, at At, ids []string) ([]ObjectRow, error) {
-	found := make(map[string]ObjectRow, len(ids))
-	for part := range slices.Chunk(ids, 256) {
-		list, padded := marks(len(part))
-		args := []any{logKey(at.Log), int64(at.Position), int64(at.Position)}
-		for _, id := range part {
-			args = append(args, id)
-		}
-		err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.valid_from <= ? AND o.valid_to > ? AND o.object_id IN (`+list+`)`,
-			pad(args, padded+3), func(rows *sql.Rows) error {
-				row, err := scanObject(rows)
-				found[row.ObjectID] = row
-				return err
-			})
-		if err != nil {
-			return nil, err
-		}
-	}
-	out := make([]ObjectRow, 0, len(ids))
-	for _, id := range ids {
-		if row, ok := found[id]; ok {
-			out = append(out, row)
-		}
-	}
-	return out, nil
+	return readByID(ctx, o.query, objectColumns+`WHERE o.log = ? AND o.valid_from <= ? AND o.valid_to > ? AND o.object_id`, at, ids, scanObject,
+		func(row ObjectRow) string { return row.ObjectID })
 }
 
 func (q *ObjectQuery) where(at At) (string, []any) {
@@ -171,7 +147,12 @@ func (o *Objects) List(ctx context.Context, at At, q ObjectQuery) (Page[ObjectRo
 		page.Total = &n
 	}
 	if len(q.Sort) > 0 {
-		return page, o.listSorted(ctx, &page, &q, c, offset, limit)
+		err = page.sorted(c, q.Sort, offset, limit,
+			func(add func(view map[string]any, id string) error) error {
+				return o.each(ctx, page.At, &q, "", true, func(row ObjectRow, view map[string]any) error { return add(view, row.ObjectID) })
+			},
+			func(ids []string) ([]ObjectRow, error) { return o.Objects(ctx, page.At, ids) })
+		return page, err
 	}
 	err = o.each(ctx, page.At, &q, c.After, false, func(row ObjectRow, _ map[string]any) error {
 		if offset > 0 {
@@ -187,31 +168,6 @@ func (o *Objects) List(ctx context.Context, at At, q ObjectQuery) (Page[ObjectRo
 		return nil
 	})
 	return page, err
-}
-
-func (o *Objects) listSorted(ctx context.Context, page *Page[ObjectRow], q *ObjectQuery, c cursor, offset, limit int) error {
-	var keys []sortKey
-	err := o.each(ctx, page.At, q, "", true, func(row ObjectRow, view map[string]any) error {
-		keys = append(keys, keysOf(view, q.Sort, row.ObjectID))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	sortKeys(keys, q.Sort)
-	part, end := cut(keys, c.Skip+offset, limit)
-	ids := make([]string, len(part))
-	for i, k := range part {
-		ids[i] = k.id
-	}
-	if page.Items, err = o.Objects(ctx, page.At, ids); err != nil {
-		return err
-	}
-	if end < len(keys) {
-		c.Skip = end
-		page.Next = c.text()
-	}
-	return nil
 }
 
 // Count counts a bucket's objects (bucketID empty: all of the log).
@@ -273,41 +229,6 @@ func (o *Objects) totals(ctx context.Context, at At, bucketID string) (map[strin
 			all[id] = t
 		}
 		return nil
-	})
-	return all, err
-}
-
-// ByUniqueKey finds the object of a bucket whose fields have the given values;
-// domain.NotFound where there is none. It reads the whole bucket: where ids
-// derive from the unique key, asking by id is faster.
-func (o *Objects) ByUniqueKey(ctx context.Context, at At, bucketID string, values map[string]any) (ObjectRow, error) {
-	var found *ObjectRow
-	q := ObjectQuery{BucketID: bucketID}
-	err := o.each(ctx, at, &q, "", true, func(row ObjectRow, view map[string]any) error {
-		for field, want := range values {
-			if have, ok := domain.Lookup(view, field); !ok || !domain.EqualValues(have, want) {
-				return nil
-			}
-		}
-		found = &row
-		return errEnough
-	})
-	if err != nil {
-		return ObjectRow{}, err
-	}
-	if found == nil {
-		return ObjectRow{}, domain.NotFound("object", string(domain.EncodeValue(values)))
-	}
-	return *found, nil
-}
-
-// History lists all versions of an object, oldest first.
-func (o *Objects) History(ctx context.Context, log eventstore.LogID, objectID string) ([]ObjectRow, error) {
-	var all []ObjectRow
-	err := o.query(ctx, objectColumns+`WHERE o.log = ? AND o.object_id = ? ORDER BY o.valid_from`, []any{logKey(log), objectID}, func(rows *sql.Rows) error {
-		row, err := scanObject(rows)
-		all = append(all, row)
-		return err
 	})
 	return all, err
 }

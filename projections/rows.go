@@ -2,7 +2,9 @@ package projections
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -140,4 +142,59 @@ func cut[T any](all []T, skip, limit int) (part []T, end int) {
 	start := min(skip, len(all))
 	end = min(start+limit, len(all))
 	return all[start:end], end
+}
+
+// sorted fills a page in another order than its list's own: each adds the keys of
+// all that match, and read reads the page's items again by their ids.
+func (p *Page[T]) sorted(c cursor, sorts []Sort, offset, limit int, each func(add func(view map[string]any, id string) error) error, read func(ids []string) ([]T, error)) error {
+	var keys []sortKey
+	err := each(func(view map[string]any, id string) error {
+		keys = append(keys, keysOf(view, sorts, id))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sortKeys(keys, sorts)
+	part, end := cut(keys, c.Skip+offset, limit)
+	ids := make([]string, len(part))
+	for i, k := range part {
+		ids[i] = k.id
+	}
+	if p.Items, err = read(ids); err != nil {
+		return err
+	}
+	if end < len(keys) {
+		c.Skip = end
+		p.Next = c.text()
+	}
+	return nil
+}
+
+// readByID reads rows as of a position in the order of ids; those that do not exist
+// are left out. The text selects by log and position and ends with the column of ids.
+func readByID[T any](ctx context.Context, query func(context.Context, string, []any, func(*sql.Rows) error) error, text string, at At, ids []string, scan func(*sql.Rows) (T, error), id func(T) string) ([]T, error) {
+	found := make(map[string]T, len(ids))
+	for part := range slices.Chunk(ids, 256) {
+		list, padded := marks(len(part))
+		args := []any{logKey(at.Log), int64(at.Position), int64(at.Position)}
+		for _, id := range part {
+			args = append(args, id)
+		}
+		err := query(ctx, text+` IN (`+list+`)`, pad(args, padded+3), func(rows *sql.Rows) error {
+			row, err := scan(rows)
+			found[id(row)] = row
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := make([]T, 0, len(ids))
+	for _, id := range ids {
+		if row, ok := found[id]; ok {
+			out = append(out, row)
+		}
+	}
+	return out, nil
 }

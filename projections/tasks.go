@@ -55,11 +55,6 @@ func (t *TaskRow) View() map[string]any {
 		"created_at": stamp(t.Created), "updated_at": stamp(t.Updated), "error": t.Error}
 }
 
-// Task finds a task of a log; domain.NotFound where it does not exist.
-func (b *Batches) Task(ctx context.Context, log eventstore.LogID, taskID string) (TaskRow, error) {
-	return b.FindTask(ctx, []eventstore.LogID{log}, taskID)
-}
-
 // FindTask finds a task in any of the given logs; domain.NotFound where it is in none.
 func (b *Batches) FindTask(ctx context.Context, logs []eventstore.LogID, taskID string) (TaskRow, error) {
 	rows, err := b.tasks(ctx, `WHERE task_id = ?`, taskID)
