@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -279,7 +280,7 @@ func passthrough(x domain.ExtractorConfig, src source) (map[string]json.RawMessa
 		default:
 			continue
 		}
-		out[orElse(p.TargetPath, p.SourcePath)] = v
+		out[cmp.Or(p.TargetPath, p.SourcePath)] = v
 	}
 	return out, nil
 }

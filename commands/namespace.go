@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"sort"
 	"strings"
 
 	"varve/domain"
@@ -152,24 +151,8 @@ func (h *Handler) DeleteNamespace(ctx context.Context, in In, namespaceID string
 	return err
 }
 
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
 func set[T any](to, from *T) {
 	if from != nil {
 		*to = *from
 	}
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

@@ -1,7 +1,10 @@
 package commands
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +127,7 @@ type CreateUser struct {
 // CreateUser refuses an e-mail address that is in use with CodeConflict.
 func (h *Handler) CreateUser(ctx context.Context, in In, cmd CreateUser) (domain.User, error) {
 	u := domain.User{UserID: h.newID(in, domain.UserPrefix), Email: cmd.Email, UserName: cmd.UserName, AvatarURL: cmd.AvatarURL,
-		Role: orElse(cmd.Role, "member"), Status: orElse(cmd.Status, "active"), Metadata: cmd.Metadata}
+		Role: cmp.Or(cmd.Role, "member"), Status: cmp.Or(cmd.Status, "active"), Metadata: cmd.Metadata}
 	return h.saveUser(ctx, in, func(o domain.Organization) (domain.User, error) {
 		if _, used := o.Users[u.Email]; used {
 			return u, &domain.Error{Code: domain.CodeConflict, Reason: "user_exists", Message: "a user with the e-mail address " + u.Email + " exists"}
@@ -191,7 +194,7 @@ func (h *Handler) DeleteUser(ctx context.Context, in In, email string) error {
 			return nil, domain.Errorf(domain.CodeConflict, "user %s cannot delete itself", email)
 		}
 		events := []domain.EventData{&domain.UserDeleted{UserID: u.UserID, Email: email}}
-		for _, id := range sortedKeys(o.Keys) {
+		for _, id := range slices.Sorted(maps.Keys(o.Keys)) {
 			if k := o.Keys[id]; k.UserID == u.UserID && k.RevokedAt.IsZero() {
 				events = append(events, &domain.APIKeyRevoked{KeyID: id})
 			}

@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -38,14 +39,7 @@ func register[T any, P interface {
 }
 
 // EventTypes lists the registered types in order.
-func EventTypes() []string {
-	names := make([]string, 0, len(eventTypes))
-	for n := range eventTypes {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
-}
+func EventTypes() []string { return slices.Sorted(maps.Keys(eventTypes)) }
 
 // EncodeEvent gives the JSON that an event's record holds. Free JSON inside is
 // kept as it is, without escaping of HTML characters.

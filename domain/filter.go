@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 )
 
@@ -135,7 +136,7 @@ func (f *Filter) Conditions(visit func(*Condition)) {
 func (f *Filter) Fields() []string {
 	seen := map[string]bool{}
 	f.Conditions(func(c *Condition) { seen[c.Field] = true })
-	return sortedKeys(seen)
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // Pending says whether some condition's value is still to come; see ResolveFilter.

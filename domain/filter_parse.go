@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,7 +121,7 @@ func (p *filterParser) filter(path string, v any, caseSensitive bool, depth int)
 			parts = append(parts, &Filter{Not: children})
 		}
 	}
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		switch key {
 		case "AND", "OR", "NOT", "case_sensitive":
 			continue
@@ -166,7 +167,7 @@ func (p *filterParser) list(path string, v any, caseSensitive bool, depth int) (
 var conditionKeys = []string{"field", "operator", "value", "case_sensitive"}
 
 func (p *filterParser) condition(path string, m map[string]any, caseSensitive bool) (*Filter, error) {
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if slices.Contains(conditionKeys, key) || m[key] == nil && (key == "AND" || key == "OR" || key == "NOT") {
 			continue
 		}
@@ -213,7 +214,7 @@ func (p *filterParser) shorthand(path, key string, v any, caseSensitive bool) (*
 			}
 		}
 		if ops == len(m) {
-			k := sortedKeys(m)[0]
+			k := slices.Sorted(maps.Keys(m))[0]
 			return nil, Invalid(where, "type", "an operator inside a field is not read; write {\"field\": %q, \"operator\": %q, \"value\": …}", key, strings.TrimPrefix(k, "$"))
 		}
 	}

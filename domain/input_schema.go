@@ -1,6 +1,10 @@
 package domain
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+)
 
 // InputSchema says which inputs a retriever takes.
 type InputSchema struct {
@@ -69,7 +73,7 @@ func (s *InputSchema) Unknown(inputs map[string]any) []string {
 	if s == nil {
 		return nil
 	}
-	for _, name := range sortedKeys(inputs) {
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
 		if s.Fields[name] == nil {
 			names = append(names, name)
 		}

@@ -3,6 +3,7 @@ package domain
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,7 +136,7 @@ func (p *schemaParser) report(path, kind, format string, args ...any) {
 
 func (p *schemaParser) fields(path string, m map[string]any, depth int) map[string]*SchemaField {
 	fields := make(map[string]*SchemaField, len(m))
-	for _, name := range sortedKeys(m) {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
 		where := path + "." + name
 		switch {
 		case name == "" || len(name) > MaxFieldName:
@@ -184,7 +185,7 @@ func (p *schemaParser) field(path string, v any, depth int) *SchemaField {
 		p.report(path+".type", "enum", "%s; allowed are %s", said, strings.Join(names, ", "))
 		return nil
 	}
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		p.member(path, f, key, m[key], depth)
 	}
 	if f.HasDefault {

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -30,7 +31,7 @@ func (s *BucketSchema) Names() string {
 	if s == nil {
 		return ""
 	}
-	return strings.Join(sortedKeys(s.Properties), ", ")
+	return strings.Join(slices.Sorted(maps.Keys(s.Properties)), ", ")
 }
 
 // ApplyDefaults gives the fields with the defaults of absent ones added; the map
@@ -63,7 +64,7 @@ func withDefaults(schema map[string]*SchemaField, fields map[string]any) map[str
 
 func checkFields(path string, schema map[string]*SchemaField, fields map[string]any) []Violation {
 	var found []Violation
-	for _, name := range sortedKeys(schema) {
+	for _, name := range slices.Sorted(maps.Keys(schema)) {
 		f := schema[name]
 		where := joinPath(path, name)
 		v := fields[name]
@@ -215,7 +216,7 @@ func BreakingInputChanges(old, new *InputSchema) []Violation {
 
 func breakingFields(path string, old, new map[string]*SchemaField) []Violation {
 	var found []Violation
-	for _, name := range sortedKeys(old) {
+	for _, name := range slices.Sorted(maps.Keys(old)) {
 		where := path + "." + name
 		if f, kept := new[name]; kept {
 			found = append(found, breakingField(where, old[name], f)...)
@@ -223,7 +224,7 @@ func breakingFields(path string, old, new map[string]*SchemaField) []Violation {
 			found = append(found, Violation{Path: where, Type: "removed", Message: "the field is removed; keep it"})
 		}
 	}
-	for _, name := range sortedKeys(new) {
+	for _, name := range slices.Sorted(maps.Keys(new)) {
 		if _, was := old[name]; !was && new[name].Required && !new[name].HasDefault {
 			found = append(found, Violation{Path: path + "." + name, Type: "required", Message: "a new field is required; make it optional or give it a default"})
 		}

@@ -2,7 +2,9 @@ package domain
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -190,7 +192,7 @@ func TestInputSchema(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || strings.Join(sortedKeys(s.Fields), " ") != c.fields {
+		if err != nil || strings.Join(slices.Sorted(maps.Keys(s.Fields)), " ") != c.fields {
 			t.Errorf("%s: %v, %v, want %s", c.in, s, err, c.fields)
 		}
 	}

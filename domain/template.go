@@ -3,6 +3,8 @@ package domain
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -139,7 +141,7 @@ func (r *renderer) value(path string, v any) (any, error) {
 		return out, nil
 	case map[string]any:
 		out := make(map[string]any, len(x))
-		for _, k := range sortedKeys(x) {
+		for _, k := range slices.Sorted(maps.Keys(x)) {
 			var err error
 			if out[k], err = r.value(joinPath(path, k), x[k]); err != nil {
 				return nil, err
@@ -256,7 +258,7 @@ func (r *renderer) read(e *templateExpr) (v any, missing, err error) {
 	if v, ok := lookupSteps(ns, e.steps); ok {
 		return v, nil, nil
 	}
-	known := sortedKeys(ns)
+	known := slices.Sorted(maps.Keys(ns))
 	if e.namespace == "INPUT" {
 		all := map[string]bool{}
 		for _, k := range known {
@@ -265,7 +267,7 @@ func (r *renderer) read(e *templateExpr) (v any, missing, err error) {
 		for k := range r.env.Optional {
 			all[k] = true
 		}
-		known = sortedKeys(all)
+		known = slices.Sorted(maps.Keys(all))
 	}
 	return nil, fmt.Errorf("{{%s}} names nothing; %s", e.source, knownNames(e.namespace, known)), nil
 }
@@ -328,7 +330,7 @@ func (known *TemplateNames) check(path string, v any, found *[]Violation) {
 			known.check(fmt.Sprintf("%s[%d]", path, i), e, found)
 		}
 	case map[string]any:
-		for _, k := range sortedKeys(x) {
+		for _, k := range slices.Sorted(maps.Keys(x)) {
 			if hasTemplate(k) {
 				report("the key %s has a template; keys are not rendered, only values", excerpt(k))
 			}
@@ -380,5 +382,5 @@ func (known *TemplateNames) refuse(n TemplateName, source string) string {
 	if names == nil || n.Name == "" || names[n.Name] {
 		return ""
 	}
-	return fmt.Sprintf("{{%s}} names nothing; %s", source, knownNames(n.Namespace, sortedKeys(names)))
+	return fmt.Sprintf("{{%s}} names nothing; %s", source, knownNames(n.Namespace, slices.Sorted(maps.Keys(names))))
 }

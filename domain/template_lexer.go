@@ -3,6 +3,7 @@ package domain
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -197,7 +198,7 @@ func (x *exprLexer) filter() (templateFilter, error) {
 	f := templateFilter{name: x.ident()}
 	rule, ok := templateFilters[f.name]
 	if !ok {
-		return f, fmt.Errorf("%q is no filter; known are %s", f.name, strings.Join(sortedKeys(templateFilters), ", "))
+		return f, fmt.Errorf("%q is no filter; known are %s", f.name, strings.Join(slices.Sorted(maps.Keys(templateFilters)), ", "))
 	}
 	x.space()
 	if x.starts("(") {

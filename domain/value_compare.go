@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -153,13 +154,7 @@ func isNumberText(s string) bool {
 func compareNumbers(a, b string) int {
 	if x, ok := smallInt(a); ok {
 		if y, ok := smallInt(b); ok {
-			switch {
-			case x < y:
-				return -1
-			case x > y:
-				return 1
-			}
-			return 0
+			return cmp.Compare(x, y)
 		}
 	}
 	x, y := newDecimal(a), newDecimal(b)
@@ -263,26 +258,14 @@ func (d decimal) sign() int {
 
 func (d decimal) compareMagnitude(e decimal) int {
 	if d.point != e.point {
-		if d.point < e.point {
-			return -1
-		}
-		return 1
+		return cmp.Compare(d.point, e.point)
 	}
 	for i := 0; i < d.digits() && i < e.digits(); i++ {
 		if x, y := d.at(i), e.at(i); x != y {
-			if x < y {
-				return -1
-			}
-			return 1
+			return cmp.Compare(x, y)
 		}
 	}
-	switch {
-	case d.digits() < e.digits():
-		return -1
-	case d.digits() > e.digits():
-		return 1
-	}
-	return 0
+	return cmp.Compare(d.digits(), e.digits())
 }
 
 // numberKey gives equal numbers one text, and different numbers different ones.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -181,11 +182,7 @@ func (s *Server) groups(ctx context.Context, r *Request[documentListBody], at pr
 		}
 		q.After, more = page.Next, page.Next != ""
 	}
-	names := make([]string, 0, len(byKey))
-	for name := range byKey {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
+	names := slices.SortedFunc(maps.Keys(byKey), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(byKey[b].rows), len(byKey[a].rows)), cmp.Compare(a, b))
 	})
 	from := min(skip, len(names))

@@ -7,8 +7,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	nethttp "net/http"
-	"sort"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -109,12 +110,7 @@ func New(deps Deps) *Server {
 	}
 	s := &Server{Deps: deps, routes: map[string]registered{}, limiter: newLimiter(deps.Now)}
 	s.echo, s.contract = s.newEcho(), s.makeContract()
-	names := make([]string, 0, len(nouns))
-	for n := range nouns {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
+	for _, n := range slices.Sorted(maps.Keys(nouns)) {
 		nouns[n](s)
 	}
 	s.restOfReference()

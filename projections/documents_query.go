@@ -1,10 +1,12 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 
 	"varve/domain"
@@ -253,18 +255,8 @@ func (d *Documents) Distinct(ctx context.Context, at At, q DocumentQuery, field 
 	if err != nil {
 		return nil, 0, err
 	}
-	keys := make([]string, 0, len(counts))
-	for k := range counts {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b string) int {
-		if counts[a].Count != counts[b].Count {
-			return counts[b].Count - counts[a].Count
-		}
-		if a < b {
-			return -1
-		}
-		return 1
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b].Count, counts[a].Count), cmp.Compare(a, b))
 	})
 	for _, k := range keys {
 		if limit > 0 && len(values) == limit {

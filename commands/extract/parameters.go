@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -86,18 +87,8 @@ func (d *decoder) object(path string, raw json.RawMessage, into reflect.Value, e
 		d.field(path+"."+name, members[name], f, into.Field(i), extractorType == "")
 		delete(members, name)
 	}
-	for _, name := range slices.Sorted(mapKeys(members)) {
+	for _, name := range slices.Sorted(maps.Keys(members)) {
 		d.add(path+"."+name, "extra_forbidden", "is not a parameter; there are: %s", strings.Join(known, ", "))
-	}
-}
-
-func mapKeys(m map[string]json.RawMessage) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
 	}
 }
 

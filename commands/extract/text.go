@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -206,7 +207,7 @@ func fieldNames(fields map[string]json.RawMessage) string {
 	if len(fields) == 0 {
 		return "no fields"
 	}
-	names := slices.Sorted(mapKeys(fields))
+	names := slices.Sorted(maps.Keys(fields))
 	if len(names) > 20 {
 		names = append(names[:20], "…")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -136,7 +137,7 @@ func collectionNames(c domain.Config) string {
 		return "none yet"
 	}
 	var names []string
-	for _, id := range sortedKeys(c.Collections) {
+	for _, id := range slices.Sorted(maps.Keys(c.Collections)) {
 		names = append(names, c.Collections[id].Name+" ("+id+")")
 		if len(names) == 20 {
 			names = append(names, fmt.Sprintf("and %d more", len(c.Collections)-20))
@@ -180,7 +181,7 @@ func compile(config domain.Config, r domain.Retriever, gone func(id string)) (*e
 		}
 	}
 	if len(r.CollectionIDs) == 0 {
-		c.collections = sortedKeys(config.Collections)
+		c.collections = slices.Sorted(maps.Keys(config.Collections))
 	}
 	if gone != nil && len(r.CollectionIDs) > 0 && len(c.collections) == 0 {
 		e := domain.NotFound("collection", strings.Join(r.CollectionIDs, ", "))

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"varve/domain"
@@ -378,7 +379,7 @@ func (r *run) provenance(it *item, rank int) Provenance {
 // vectors gives a document's dense features that the retriever searches.
 func (r *run) vectors(ctx context.Context, it *item) (map[string][]float32, error) {
 	out := map[string][]float32{}
-	for _, written := range sortedKeys(r.eff.Features) {
+	for _, written := range slices.Sorted(maps.Keys(r.eff.Features)) {
 		f := r.eff.Features[written]
 		if f.Kind != "dense" {
 			continue

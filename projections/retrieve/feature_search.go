@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -258,7 +259,7 @@ func (p *FeatureSearch) finish(ctx context.Context, r *run, s *step, ranked []fu
 		delete(below, it.id)
 		delete(given, it.id)
 	}
-	for _, id := range sortedKeys(below) {
+	for _, id := range slices.Sorted(maps.Keys(below)) {
 		h := below[id]
 		s.drop(&item{id: id, score: h.Score}, ReasonMinScore, "")
 		delete(given, id)

@@ -2,6 +2,7 @@ package retrieve
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -73,7 +74,7 @@ type feature struct {
 func resolveFeature(path string, c domain.Config, collections []string, written string) (feature, error) {
 	extractors, open := extractorsOf(c, collections)
 	if !strings.HasPrefix(written, "mixpeek://") {
-		for _, e := range append([]string{defaultExtractor}, sortedKeys(extractors)...) {
+		for _, e := range append([]string{defaultExtractor}, slices.Sorted(maps.Keys(extractors))...) {
 			if f, ok := findOutput(e, extractors[e], written); ok {
 				return f, nil
 			}
@@ -154,13 +155,13 @@ func extractorsOf(c domain.Config, collections []string) (extractors map[string]
 
 func unknownFeature(path, written string, extractors map[string][]output) error {
 	var exist []string
-	for _, e := range sortedKeys(extractors) {
+	for _, e := range slices.Sorted(maps.Keys(extractors)) {
 		for _, o := range extractors[e] {
 			exist = append(exist, "mixpeek://"+e+"/"+o.name)
 		}
 	}
 	if len(exist) == 0 {
-		return domain.Invalid(path, "feature_uri", "%q names no feature: the collections' extractors (%s) compute none", written, strings.Join(sortedKeys(extractors), ", "))
+		return domain.Invalid(path, "feature_uri", "%q names no feature: the collections' extractors (%s) compute none", written, strings.Join(slices.Sorted(maps.Keys(extractors)), ", "))
 	}
 	return domain.Invalid(path, "feature_uri", "%q names no feature of the collections that are searched; there are %s", written, strings.Join(exist, ", "))
 }

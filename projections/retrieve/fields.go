@@ -48,7 +48,7 @@ func forIndex(f *domain.Filter) (*domain.Filter, error) {
 	for _, field := range f.Fields() {
 		name, ok := rootField(field)
 		if !ok {
-			return nil, domain.Invalid("filters", "field", "documents cannot be selected by %s before a search; use an attribute_filter after it, or one of %s", field, strings.Join(sortedKeys(atRoot), ", "))
+			return nil, domain.Invalid("filters", "field", "documents cannot be selected by %s before a search; use an attribute_filter after it, or one of %s", field, strings.Join(slices.Sorted(maps.Keys(atRoot)), ", "))
 		}
 		changed = changed || name != field
 	}

@@ -3,6 +3,7 @@ package retrieve
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -102,7 +103,7 @@ func countFacets(ctx context.Context, r *run, items []*item, facets []Facet) ([]
 				}
 			}
 		}
-		keys := sortedKeys(counts)
+		keys := slices.Sorted(maps.Keys(counts))
 		slices.SortStableFunc(keys, func(a, b string) int {
 			if counts[a] != counts[b] {
 				return counts[b] - counts[a]

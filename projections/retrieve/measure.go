@@ -1,6 +1,7 @@
 package retrieve
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -18,15 +19,7 @@ func NDCG(ranking []string, grades map[string]int, k int) float64 {
 	for _, g := range grades {
 		ideal = append(ideal, gain(g))
 	}
-	slices.SortFunc(ideal, func(a, b float64) int {
-		switch {
-		case a > b:
-			return -1
-		case a < b:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(ideal, func(a, b float64) int { return cmp.Compare(b, a) })
 	best := discounted(ideal[:min(k, len(ideal))])
 	if best == 0 {
 		return 0

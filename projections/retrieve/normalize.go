@@ -201,7 +201,7 @@ func (n *normalizer) idPath() string {
 }
 
 func (n *normalizer) only(path string, m map[string]any, allowed []string) {
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(allowed, key) {
 			n.fail(domain.Invalid(path+"."+key, "extra_forbidden", "is not read here; allowed are %s", strings.Join(allowed, ", ")))
 		}

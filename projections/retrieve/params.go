@@ -3,6 +3,7 @@ package retrieve
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -280,7 +281,7 @@ func (d *decoder) object(path string, v any, dst reflect.Value) {
 	for i := range members {
 		known[i] = members[i].name
 	}
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(known, key) {
 			d.report(path+"."+key, "extra_forbidden", "is not read here; allowed are %s", strings.Join(known, ", "))
 		}
@@ -413,13 +414,4 @@ func describe(v any) string {
 		return "an object"
 	}
 	return string(domain.EncodeValue(v))
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -3,6 +3,8 @@ package retrieve
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -59,7 +61,7 @@ func (e *Engine) Replay(ctx context.Context, log eventstore.LogID, header *domai
 		p.Results = append(p.Results, domain.ResultRecord{ID: it.id, CollectionID: it.collection, Position: it.position, Score: it.score, Rank: out.from + i + 1})
 	}
 	now := CodeVersions()
-	for _, name := range sortedKeys(eff.Code) {
+	for _, name := range slices.Sorted(maps.Keys(eff.Code)) {
 		if eff.Code[name] != now[name] {
 			p.CodeChanged = append(p.CodeChanged, fmt.Sprintf("%s: recorded with %s, replayed with %s", name, eff.Code[name], now[name]))
 		}

@@ -1,6 +1,7 @@
 package retrieve
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -137,13 +138,7 @@ func classOf(v any) int {
 func compare(a, b any, class int) int {
 	if x, ok := a.(float64); ok {
 		if y, ok := b.(float64); ok { // scores
-			switch {
-			case x < y:
-				return -1
-			case x > y:
-				return 1
-			}
-			return 0
+			return cmp.Compare(x, y)
 		}
 	}
 	if class == 4 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -56,14 +57,7 @@ var elsewhere = strings.Fields(`llm_filter query_expand agent_search mmr rerank 
 	external_reverse_image api_call sql_lookup web_scrape code_execution cross_compare unwind traverse_edge
 	llm_enrich taxonomy_enrich document_enrich agentic_enrich`)
 
-func stageIDs() []string {
-	ids := make([]string, 0, len(kinds))
-	for id := range kinds {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
+func stageIDs() []string { return slices.Sorted(maps.Keys(kinds)) }
 
 // lookup finds a kind of stage, with an error of code unsupported for one of the
 // reference that is not here, invalid for anything else.
