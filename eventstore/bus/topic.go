@@ -1,0 +1,94 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/IBM/sarama"
+)
+
+// PartitionsError says that a topic exists with another number of partitions
+// than the store has shards. Nothing was changed: the partitions of a topic can
+// only grow, and records would stand in others than their shard's.
+type PartitionsError struct {
+	Topic      string
+	Partitions int
+	Shards     int
+}
+
+// Error says what to do instead.
+func (e *PartitionsError) Error() string {
+	return fmt.Sprintf("topic %s has %d partitions and the store %d shards: name another topic, or delete this one and let it be made anew with %d",
+		e.Topic, e.Partitions, e.Shards, e.Shards)
+}
+
+// Ensure makes the topic with one partition a shard where it does not exist, and
+// gives the most bytes that a message in it may have. An existing topic with
+// another number of partitions is a *PartitionsError. Several processes may do
+// it at once.
+func (k Kafka) Ensure(shards int) (maxBytes int, err error) {
+	c, err := k.config()
+	if err != nil {
+		return 0, err
+	}
+	admin, err := sarama.NewClusterAdmin(k.Brokers, c)
+	if err != nil {
+		return 0, fmt.Errorf("connect to %s: %w", k, err)
+	}
+	defer admin.Close() //nolint:errcheck // a connection that was only asked
+	replicas := k.Replicas
+	if replicas == 0 {
+		replicas = -1
+	}
+	err = admin.CreateTopic(k.topic(), &sarama.TopicDetail{NumPartitions: int32(shards), ReplicationFactor: replicas}, false)
+	if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+		// Who may not make topics may still use one that somebody made.
+		if n, listErr := partitions(admin, k.topic()); listErr != nil || n == 0 {
+			return 0, fmt.Errorf("create topic %s with %d partitions at %s: %w", k.topic(), shards, k, err)
+		}
+	}
+	if err != nil {
+		n, err := partitions(admin, k.topic())
+		if err != nil {
+			return 0, err
+		}
+		if n != shards {
+			return 0, &PartitionsError{Topic: k.topic(), Partitions: n, Shards: shards}
+		}
+	}
+	return maxMessage(admin, k.topic()), nil
+}
+
+func partitions(admin sarama.ClusterAdmin, topic string) (int, error) {
+	all, err := admin.DescribeTopics([]string{topic})
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	for _, t := range all {
+		if t.Name == topic && t.Err == sarama.ErrNoError {
+			return len(t.Partitions), nil
+		}
+		if t.Name == topic {
+			return 0, fmt.Errorf("describe topic %s: %w", topic, t.Err)
+		}
+	}
+	return 0, nil
+}
+
+// defaultMaxBytes is a little less than Kafka's default for max.message.bytes.
+const defaultMaxBytes = 1 << 20
+
+// maxMessage asks for the topic's limit; who may not ask gets Kafka's default.
+func maxMessage(admin sarama.ClusterAdmin, topic string) int {
+	entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"max.message.bytes"}})
+	if err != nil {
+		return defaultMaxBytes
+	}
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Value); e.Name == "max.message.bytes" && err == nil && n > 0 {
+			return n
+		}
+	}
+	return defaultMaxBytes
+}
