@@ -20,12 +20,14 @@ const maxBodyDepth = 64
 // maxViolations bounds how many wrong values one answer names.
 const maxViolations = 50
 
-// node is a JSON value of a body with the bytes that it came as.
+// node is a JSON value of a body with the bytes that it came as. What is inside is
+// read when open is called: a body of millions of values costs no more than its
+// bytes where nothing asks for them.
 type node struct {
 	kind    byte // { [ " n(umber) t(rue, false) 0 (null)
 	raw     []byte
-	members []member // of an object, in order, each name once
-	items   []*node  // of an array
+	members []member // of an open object, in order, each name once
+	items   []*node  // of an open array
 }
 
 type member struct {
@@ -34,7 +36,7 @@ type member struct {
 }
 
 func (n *node) member(name string) *node {
-	for _, m := range n.members {
+	for _, m := range n.open().members {
 		if m.name == name {
 			return m.value
 		}
@@ -85,20 +87,65 @@ func parseBody(body []byte) (*node, error) {
 		return nil, bad("invalid_json", "is not JSON")
 	}
 	p := parser{b: body}
-	n, err := p.value(0, "")
-	if err != nil {
-		return nil, bad("invalid_json", "%s", err)
+	n, wrong := p.value(0)
+	if wrong != nil {
+		return nil, bad("invalid_json", "%s", wrong.text())
 	}
 	if n.kind == '0' {
 		return nil, nil
 	}
-	return n, nil
+	return &n, nil
 }
 
-// parser reads JSON that json.Valid accepted.
+// open reads an object's members or an array's items, once.
+func (n *node) open() *node {
+	if n.members != nil || n.items != nil || n.kind != '{' && n.kind != '[' {
+		return n
+	}
+	p := parser{b: n.raw, i: 1, checked: true}
+	for p.next() {
+		name := ""
+		if n.kind == '{' {
+			name = p.name()
+		}
+		v, _ := p.value(1)
+		if n.kind == '{' {
+			n.members = append(n.members, member{name, &v})
+		} else {
+			n.items = append(n.items, &v)
+		}
+	}
+	return n
+}
+
+// misshapen is what is refused of valid JSON; the path grows on the way out.
+type misshapen struct {
+	path    string
+	tooDeep bool
+}
+
+func (m *misshapen) text() string {
+	if m.tooDeep {
+		return fmt.Sprintf("nests objects and arrays deeper than %d levels", maxBodyDepth)
+	}
+	return fmt.Sprintf("names the member %s twice", m.path)
+}
+
+func (m *misshapen) inside(step string) *misshapen {
+	if strings.HasPrefix(m.path, "[") {
+		m.path = step + m.path
+	} else {
+		m.path = join(step, m.path)
+	}
+	return m
+}
+
+// parser reads JSON that json.Valid accepted. Where it was checked before,
+// members are not compared a second time.
 type parser struct {
-	b []byte
-	i int
+	b       []byte
+	i       int
+	checked bool
 }
 
 func (p *parser) space() {
@@ -107,59 +154,68 @@ func (p *parser) space() {
 	}
 }
 
-func (p *parser) value(depth int, path string) (*node, error) {
+// next goes to the next value of an object or array; false at its end.
+func (p *parser) next() bool {
+	p.space()
+	if p.b[p.i] == ',' {
+		p.i++
+		p.space()
+	}
+	if c := p.b[p.i]; c != '}' && c != ']' {
+		return true
+	}
+	p.i++
+	return false
+}
+
+// value reads a value with everything inside it.
+func (p *parser) value(depth int) (n node, wrong *misshapen) {
 	p.space()
 	start := p.i
-	n := &node{kind: p.b[p.i]}
+	n.kind = p.b[p.i]
 	if (n.kind == '{' || n.kind == '[') && depth >= maxBodyDepth {
-		return nil, fmt.Errorf("nests objects and arrays deeper than %d levels", maxBodyDepth)
+		return n, &misshapen{tooDeep: true}
 	}
 	switch n.kind {
 	case '{':
-		seen := map[string]bool{}
-		p.i++
-		for p.space(); p.b[p.i] != '}'; p.space() {
-			if p.b[p.i] == ',' {
-				p.i++
+		var seen map[string]bool
+		for p.i++; p.next(); {
+			if p.checked {
+				p.skipText()
 				p.space()
+				p.i++
+				_, _ = p.value(1)
+				continue
 			}
-			name, err := p.text()
-			if err != nil {
-				return nil, err
-			}
+			name := p.name()
 			if seen[name] {
-				return nil, fmt.Errorf("names the member %s twice", join(path, name))
+				return n, &misshapen{path: name}
+			}
+			if seen == nil {
+				seen = map[string]bool{}
 			}
 			seen[name] = true
-			p.space()
-			p.i++ // colon
-			v, err := p.value(depth+1, join(path, name))
-			if err != nil {
-				return nil, err
+			if _, wrong = p.value(depth + 1); wrong != nil {
+				return n, wrong.inside(name)
 			}
-			n.members = append(n.members, member{name, v})
 		}
-		p.i++
 	case '[':
 		p.i++
-		for p.space(); p.b[p.i] != ']'; p.space() {
-			if p.b[p.i] == ',' {
-				p.i++
+		for i := 0; p.next(); i++ {
+			if _, wrong = p.value(depth + 1); wrong != nil {
+				return n, wrong.inside("[" + strconv.Itoa(i) + "]")
 			}
-			v, err := p.value(depth+1, path+"["+strconv.Itoa(len(n.items))+"]")
-			if err != nil {
-				return nil, err
-			}
-			n.items = append(n.items, v)
 		}
-		p.i++
 	case '"':
 		p.skipText()
 	case 't', 'f', 'n':
 		for p.i < len(p.b) && p.b[p.i] >= 'a' && p.b[p.i] <= 'z' {
 			p.i++
 		}
-		n.kind = map[byte]byte{'t': 't', 'f': 't', 'n': '0'}[n.kind]
+		n.kind = 't'
+		if p.b[start] == 'n' {
+			n.kind = '0'
+		}
 	default:
 		for p.i < len(p.b) && strings.IndexByte("+-.eE0123456789", p.b[p.i]) >= 0 {
 			p.i++
@@ -179,14 +235,15 @@ func (p *parser) skipText() {
 	p.i++
 }
 
-func (p *parser) text() (string, error) {
+// name reads a member's name and goes past the colon.
+func (p *parser) name() string {
 	start := p.i
 	p.skipText()
 	var s string
-	if err := json.Unmarshal(p.b[start:p.i], &s); err != nil {
-		return "", err
-	}
-	return s, nil
+	_ = json.Unmarshal(p.b[start:p.i], &s) // json.Valid accepted it
+	p.space()
+	p.i++
+	return s
 }
 
 func join(path, name string) string {
@@ -218,7 +275,10 @@ func (r *Request[B]) decode() error {
 	}
 	d := decoder{}
 	d.into(v, n, "")
-	r.Members = make(map[string]json.RawMessage, len(n.members))
+	r.Members = map[string]json.RawMessage{}
+	if n.kind == '{' {
+		n.open()
+	}
 	for _, m := range n.members {
 		r.Members[m.name] = m.value.raw
 	}

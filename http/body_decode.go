@@ -90,7 +90,7 @@ func (d *decoder) into(v reflect.Value, n *node, path string) {
 			d.refuse(path, "object_type", "must be an object, not %s", n.said())
 			return
 		}
-		v.Set(reflect.MakeMapWithSize(t, len(n.members)))
+		v.Set(reflect.MakeMapWithSize(t, len(n.open().members)))
 		for _, m := range n.members {
 			item := reflect.New(t.Elem()).Elem()
 			d.into(item, m.value, join(path, m.name))
@@ -101,7 +101,7 @@ func (d *decoder) into(v reflect.Value, n *node, path string) {
 			d.refuse(path, "list_type", "must be an array, not %s", n.said())
 			return
 		}
-		v.Set(reflect.MakeSlice(t, len(n.items), len(n.items)))
+		v.Set(reflect.MakeSlice(t, len(n.open().items), len(n.items)))
 		for i, item := range n.items {
 			d.into(v.Index(i), item, fmt.Sprintf("%s[%d]", path, i))
 		}
@@ -205,7 +205,7 @@ func fieldsOf(t reflect.Type) map[string]field {
 
 func (d *decoder) object(v reflect.Value, n *node, path string) {
 	fields := fieldsOf(v.Type())
-	for _, m := range n.members {
+	for _, m := range n.open().members {
 		f, known := fields[m.name]
 		if !known {
 			d.unknown = append(d.unknown, join(path, m.name))

@@ -1,9 +1,11 @@
 package http
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -31,10 +33,10 @@ func FuzzBody(f *testing.F) {
 			if !json.Valid(n.raw) || depth > maxBodyDepth+1 {
 				t.Fatalf("part %q of %q, depth %d", n.raw, body, depth)
 			}
-			for _, m := range n.members {
+			for _, m := range n.open().members {
 				check(m.value, depth+1)
 			}
-			for _, i := range n.items {
+			for _, i := range n.open().items {
 				check(i, depth+1)
 			}
 		}
@@ -44,6 +46,37 @@ func FuzzBody(f *testing.F) {
 		r2 := &Request[[]sampleStage]{Call: &Call{body: body}}
 		_ = r2.decode()
 	})
+}
+
+// A body of the largest size whose values nobody asks for costs little more than
+// its bytes: the nodes of sixteen million values would take over a gigabyte.
+func TestBodyOfManyValues(t *testing.T) {
+	body := append(append([]byte(`{"a":[`), bytes.Repeat([]byte("1,"), 4<<20)...), "1]}"...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	n, err := parseBody(body)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(n.member("a").raw) != len(body)-len(`{"a":}`) {
+		t.Fatalf("a long list was not read: %v", err)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(len(body)) {
+		t.Errorf("a body of %d bytes took %d bytes more", len(body), used)
+	}
+	list := &Request[sample]{Call: &Call{body: body[len(`{"a":`) : len(body)-1]}}
+	runtime.ReadMemStats(&before)
+	err = list.decode()
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > uint64(len(body)) {
+		t.Errorf("a list instead of an object: %v, %d bytes", err, used)
+	}
+	for text, want := range map[string]string{
+		`{"a":[0,{"b":{"c":1,"c":2}}]}`: "names the member a[1].b.c twice", `[[{"x":1,"x":1}]]`: "names the member [0][0].x twice",
+		strings.Repeat("[", 65) + strings.Repeat("]", 65): "deeper than 64",
+	} {
+		if _, err := parseBody([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40s: %v, want %q", text, err, want)
+		}
+	}
 }
 
 // For bodies that fit the type and name every member exactly, the decoder and

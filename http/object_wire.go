@@ -95,7 +95,7 @@ func decodeMember[B any](raw json.RawMessage, path string) (body B, extra map[st
 		}
 	}
 	extra = map[string]json.RawMessage{}
-	for _, m := range n.members {
+	for _, m := range n.open().members {
 		if slices.Contains(d.unknown, path+"."+m.name) {
 			extra[m.name] = m.value.raw
 		}
