@@ -1,0 +1,178 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// listener hears of commits, in one goroutine from OpenEngine to Close.
+type listener struct {
+	conn   *pgx.Conn // nil: notifications do not arrive, the heads are looked at
+	cancel context.CancelFunc
+	done   chan struct{}
+	mu     sync.Mutex
+	watch  []func(shard int, feed uint64)
+	polls  atomic.Int64
+}
+
+const (
+	echoWithin = time.Second     // how long a notification may take that this process sends itself
+	lookAfter  = 5 * time.Second // without a notification the heads are looked at, to be sure
+)
+
+// Watch calls fn after commits of any process.
+func (e *Engine) Watch(fn func(shard int, feed uint64)) {
+	e.listen.mu.Lock()
+	defer e.listen.mu.Unlock()
+	e.listen.watch = append(e.listen.watch, fn)
+}
+
+// hear finds out whether notifications arrive, and starts the listener.
+func (e *Engine) hear(ctx context.Context) error {
+	l := &e.listen
+	c, err := e.subscribe(ctx)
+	if err != nil {
+		return err
+	}
+	l.conn = c
+	if !e.echo(ctx, c) {
+		l.conn = nil
+		_ = c.Close(ctx) // it was of no use
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.cancel, l.done = cancel, make(chan struct{})
+	go func() {
+		defer close(l.done)
+		if l.conn == nil {
+			e.pollOnly(running)
+			return
+		}
+		e.hearOn(running)
+	}()
+	return nil
+}
+
+func (l *listener) end() {
+	if l.cancel != nil {
+		l.cancel()
+		<-l.done
+	}
+}
+
+func (e *Engine) subscribe(ctx context.Context) (*pgx.Conn, error) {
+	config := e.config.ConnConfig.Copy()
+	config.OnNotification = nil
+	c, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.Exec(ctx, `LISTEN "`+e.sql.channel+`"`); err != nil {
+		_ = c.Close(ctx) // the first error says more
+		return nil, err
+	}
+	return c, nil
+}
+
+// echo sends a notification over another connection and waits for it.
+func (e *Engine) echo(ctx context.Context, c *pgx.Conn) bool {
+	ctx, stop := context.WithTimeout(ctx, echoWithin)
+	defer stop()
+	if e.deaf {
+		return false
+	}
+	payload := fmt.Sprintf("echo %d", e.writer)
+	if _, err := e.writes.Exec(ctx, "SELECT pg_notify($1, $2)", e.sql.channel, payload); err != nil {
+		return false
+	}
+	for {
+		n, err := c.WaitForNotification(ctx)
+		if err != nil {
+			return false
+		}
+		if n.Payload == payload {
+			return true
+		}
+	}
+}
+
+func (e *Engine) pollOnly(ctx context.Context) {
+	for pause(ctx, e.opts.Poll) == nil {
+		e.heads(ctx)
+	}
+}
+
+// hearOn waits for notifications. After a lost connection, and now and then, it
+// looks at the heads, as what was said meanwhile was not heard.
+func (e *Engine) hearOn(ctx context.Context) {
+	c := e.listen.conn
+	defer func() {
+		if c != nil {
+			_ = c.Close(context.WithoutCancel(ctx)) // nothing waits for it
+		}
+	}()
+	for ctx.Err() == nil {
+		if c == nil {
+			if pause(ctx, e.opts.Poll) != nil {
+				return
+			}
+			c, _ = e.subscribe(ctx) // until the server is there again, looking fails too
+			e.heads(ctx)
+			continue
+		}
+		bounded, stop := context.WithTimeout(ctx, lookAfter)
+		n, err := c.WaitForNotification(bounded)
+		stop()
+		switch {
+		case err == nil:
+			e.tell(n.Payload)
+		case pgconn.Timeout(err) && !c.IsClosed() && ctx.Err() == nil:
+			e.heads(ctx)
+		default:
+			_ = c.Close(context.WithoutCancel(ctx)) // it is broken, or the engine closes
+			c = nil
+		}
+	}
+}
+
+func (e *Engine) tell(payload string) {
+	var shard int
+	var feed uint64
+	if n, err := fmt.Sscanf(payload, "%d %d", &shard, &feed); n != 2 || err != nil || shard < 0 || shard >= e.shards {
+		return
+	}
+	e.call(shard, feed)
+}
+
+func (e *Engine) call(shard int, feed uint64) {
+	e.listen.mu.Lock()
+	watch := e.listen.watch
+	e.listen.mu.Unlock()
+	for _, fn := range watch {
+		fn(shard, feed)
+	}
+}
+
+// heads tells the watchers where all heads are.
+func (e *Engine) heads(ctx context.Context) {
+	e.listen.polls.Add(1)
+	at := map[int]uint64{}
+	// What cannot be read now is read the next time.
+	if err := e.reads.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		return each(ctx, c.Conn(), func(v [][]byte) error {
+			at[int(toInt(v[0]))] = toUint(v[1])
+			return nil
+		}, "SELECT shard, feed FROM "+e.opts.Schema+".heads")
+	}); err != nil {
+		return
+	}
+	for shard, feed := range at {
+		e.call(shard, feed)
+	}
+}
