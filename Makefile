@@ -17,7 +17,7 @@ GOLANGCI_VERSION := v2.15.0
 # Go itself is pinned by go.mod; a go.sum line that is missing is an error, not something to fix silently.
 export GOFLAGS ?= -mod=readonly
 
-.PHONY: help build run test quick lint lint-tool race bench fuzz nightly python clean
+.PHONY: help build run test quick up down lint lint-tool race bench fuzz nightly python clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -36,6 +36,13 @@ test: python lint-tool build ## everything that CI asks: lint, all suites, then 
 
 quick: ## the suites that need nothing but Go; prints what was skipped
 	@go run ./deploy/suites -- go test -json ./...
+
+up: ## PostgreSQL for development and tests; installs it where it is missing, says how it is reached
+	@deploy/services/up.sh $(CACHE)/services
+	@cat $(CACHE)/services/env
+
+down: ## stop what make up started, and delete its data
+	@deploy/services/down.sh $(CACHE)/services
 
 race: python build ## the race detector alone, on deploy/race.txt
 	@deploy/test.sh race $(PYTHON) $(CURDIR)/$(BINARY)
@@ -64,5 +71,5 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 nightly: python build ## long crash, property, fuzz and race runs; the result is kept in docs/nightly.md
 	@deploy/nightly.sh $(PYTHON) $(CURDIR)/$(BINARY)
 
-clean: ## remove what was built here (not the demo's data)
+clean: down ## remove what was built here (not the demo's data)
 	rm -rf bin $(CACHE)

@@ -2,9 +2,10 @@
 # The runs that are too long for make test. What came out is kept, with its date, in docs/nightly.md.
 #   deploy/nightly.sh PYTHON BINARY
 set -uo pipefail
+cd "$(dirname "$0")/.."
+[ -n "${VARVE_SERVICES:-}" ] || exec deploy/services/with.sh deploy/nightly.sh "$@"
 export VARVE_CLIENT_PYTHON=$1 VARVE_BINARY=$2 VARVE_REQUIRE_SUITES=1
 export VARVE_NIGHTLY=1 VARVE_CRASH_ROUNDS=${VARVE_CRASH_ROUNDS:-200}
-cd "$(dirname "$0")/.."
 mkdir -p .cache
 go build -o .cache/suites ./deploy/suites || exit 1
 report=docs/nightly.md

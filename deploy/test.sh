@@ -4,9 +4,11 @@
 # all:  every package, and every suite of deploy/suites.txt must have run
 # race: the packages of deploy/race.txt under the race detector
 set -euo pipefail
+cd "$(dirname "$0")/.."
+# With the services beside it: PostgreSQL and whatever else stands in deploy/services.
+[ -n "${VARVE_SERVICES:-}" ] || exec deploy/services/with.sh deploy/test.sh "$@"
 mode=$1
 export VARVE_CLIENT_PYTHON=$2 VARVE_BINARY=$3 VARVE_REQUIRE_SUITES=1
-cd "$(dirname "$0")/.."
 mkdir -p .cache
 go build -o .cache/suites ./deploy/suites
 
