@@ -19,7 +19,7 @@ type SaveBucket struct {
 // SaveBucket gives the bucket as it is afterwards.
 func (h *Handler) SaveBucket(ctx context.Context, in In, cmd SaveBucket) (domain.Bucket, error) {
 	id := h.newID(in, domain.BucketPrefix)
-	records, err := h.configure(ctx, in, func(c domain.Config) ([]domain.EventData, error) {
+	saved, err := configureOne(ctx, h, in, func(c domain.Config) (*domain.BucketSaved, error) {
 		b := domain.Bucket{BucketID: id}
 		if cmd.Identifier != "" {
 			var ok bool
@@ -34,13 +34,8 @@ func (h *Handler) SaveBucket(ctx context.Context, in In, cmd SaveBucket) (domain
 		if err != nil {
 			return nil, err
 		}
-		e, err := c.SaveBucket(b, cmd.Force)
-		return []domain.EventData{e}, err
+		return c.SaveBucket(b, cmd.Force)
 	})
-	if err != nil {
-		return domain.Bucket{}, err
-	}
-	saved, _, err := last[*domain.BucketSaved](records)
 	if err != nil {
 		return domain.Bucket{}, err
 	}
@@ -50,14 +45,7 @@ func (h *Handler) SaveBucket(ctx context.Context, in In, cmd SaveBucket) (domain
 
 // DeleteBucket ends a bucket; its objects end with it, by position.
 func (h *Handler) DeleteBucket(ctx context.Context, in In, identifier string) (string, error) {
-	records, err := h.configure(ctx, in, func(c domain.Config) ([]domain.EventData, error) {
-		e, err := c.DeleteBucket(identifier)
-		return []domain.EventData{e}, err
-	})
-	if err != nil {
-		return "", err
-	}
-	e, _, err := last[*domain.BucketDeleted](records)
+	e, err := configureOne(ctx, h, in, func(c domain.Config) (*domain.BucketDeleted, error) { return c.DeleteBucket(identifier) })
 	if err != nil {
 		return "", err
 	}
@@ -74,7 +62,7 @@ type SaveCollection struct {
 // parameters are checked by the extractor.
 func (h *Handler) SaveCollection(ctx context.Context, in In, cmd SaveCollection) (domain.Collection, error) {
 	id := h.newID(in, domain.CollectionPrefix)
-	records, err := h.configure(ctx, in, func(c domain.Config) ([]domain.EventData, error) {
+	saved, err := configureOne(ctx, h, in, func(c domain.Config) (*domain.CollectionSaved, error) {
 		k := domain.Collection{CollectionID: id, Enabled: true}
 		if cmd.Identifier != "" {
 			var ok bool
@@ -96,13 +84,8 @@ func (h *Handler) SaveCollection(ctx context.Context, in In, cmd SaveCollection)
 		if err := x.Validate(k.Extractor.Parameters); err != nil {
 			return nil, err
 		}
-		e, err := c.SaveCollection(k)
-		return []domain.EventData{e}, err
+		return c.SaveCollection(k)
 	})
-	if err != nil {
-		return domain.Collection{}, err
-	}
-	saved, _, err := last[*domain.CollectionSaved](records)
 	if err != nil {
 		return domain.Collection{}, err
 	}
@@ -124,14 +107,7 @@ func noExtractor(err error) error {
 
 // DeleteCollection ends a collection; its documents end with it, by position.
 func (h *Handler) DeleteCollection(ctx context.Context, in In, identifier string) (string, error) {
-	records, err := h.configure(ctx, in, func(c domain.Config) ([]domain.EventData, error) {
-		e, err := c.DeleteCollection(identifier)
-		return []domain.EventData{e}, err
-	})
-	if err != nil {
-		return "", err
-	}
-	e, _, err := last[*domain.CollectionDeleted](records)
+	e, err := configureOne(ctx, h, in, func(c domain.Config) (*domain.CollectionDeleted, error) { return c.DeleteCollection(identifier) })
 	if err != nil {
 		return "", err
 	}
@@ -147,7 +123,7 @@ type SaveRetriever struct {
 // SaveRetriever gives the retriever as it is afterwards.
 func (h *Handler) SaveRetriever(ctx context.Context, in In, cmd SaveRetriever) (domain.Retriever, error) {
 	id := h.newID(in, domain.RetrieverPrefix)
-	records, err := h.configure(ctx, in, func(c domain.Config) ([]domain.EventData, error) {
+	saved, err := configureOne(ctx, h, in, func(c domain.Config) (*domain.RetrieverSaved, error) {
 		r := domain.Retriever{RetrieverID: id}
 		if cmd.Identifier != "" {
 			var ok bool
@@ -166,12 +142,8 @@ func (h *Handler) SaveRetriever(ctx context.Context, in In, cmd SaveRetriever) (
 		if err != nil {
 			return nil, err
 		}
-		return []domain.EventData{e}, h.CheckRetriever(c, e.Retriever)
+		return e, h.CheckRetriever(c, e.Retriever)
 	})
-	if err != nil {
-		return domain.Retriever{}, err
-	}
-	saved, _, err := last[*domain.RetrieverSaved](records)
 	if err != nil {
 		return domain.Retriever{}, err
 	}
@@ -181,14 +153,7 @@ func (h *Handler) SaveRetriever(ctx context.Context, in In, cmd SaveRetriever) (
 
 // DeleteRetriever ends a retriever; its executions stay readable.
 func (h *Handler) DeleteRetriever(ctx context.Context, in In, identifier string) (string, error) {
-	records, err := h.configure(ctx, in, func(c domain.Config) ([]domain.EventData, error) {
-		e, err := c.DeleteRetriever(identifier)
-		return []domain.EventData{e}, err
-	})
-	if err != nil {
-		return "", err
-	}
-	e, _, err := last[*domain.RetrieverDeleted](records)
+	e, err := configureOne(ctx, h, in, func(c domain.Config) (*domain.RetrieverDeleted, error) { return c.DeleteRetriever(identifier) })
 	if err != nil {
 		return "", err
 	}

@@ -255,6 +255,21 @@ func (h *Handler) configure(ctx context.Context, in In, decide func(domain.Confi
 	})
 }
 
+// configureOne is configure for a decision that is one event, and gives that event as it was
+// appended: by this command, or by the first under its idempotency key.
+func configureOne[E domain.EventData](ctx context.Context, h *Handler, in In, decide func(domain.Config) (E, error)) (E, error) {
+	var none E
+	records, err := h.configure(ctx, in, func(c domain.Config) ([]domain.EventData, error) {
+		e, err := decide(c)
+		return []domain.EventData{e}, err
+	})
+	if err != nil {
+		return none, err
+	}
+	e, _, err := last[E](records)
+	return e, err
+}
+
 // organize decides on an organization and appends to its stream.
 func (h *Handler) organize(ctx context.Context, in In, decide func(domain.Organization) ([]domain.EventData, error)) ([]eventstore.Record, error) {
 	return h.change(ctx, in, func() ([]eventstore.Batch, error) {

@@ -79,14 +79,10 @@ type UpdateOrganization struct {
 func (h *Handler) UpdateOrganization(ctx context.Context, in In, cmd UpdateOrganization) (domain.Organization, error) {
 	_, err := h.organize(ctx, in, func(o domain.Organization) ([]domain.EventData, error) {
 		s := o.OrganizationSettings
-		for _, f := range []struct {
-			to   *string
-			from *string
-		}{{&s.Name, cmd.Name}, {&s.LogoURL, cmd.LogoURL}, {&s.BillingEmail, cmd.BillingEmail}, {&s.NotificationsEmail, cmd.NotificationsEmail}} {
-			if f.from != nil {
-				*f.to = *f.from
-			}
-		}
+		set(&s.Name, cmd.Name)
+		set(&s.LogoURL, cmd.LogoURL)
+		set(&s.BillingEmail, cmd.BillingEmail)
+		set(&s.NotificationsEmail, cmd.NotificationsEmail)
 		if err := domain.CheckName("organization_name", s.Name, 1, 100); err != nil {
 			return nil, err
 		}

@@ -179,13 +179,9 @@ func (c Config) SaveCollection(k Collection) (*CollectionSaved, error) {
 		if len(k.Source.CollectionIDs) == 0 {
 			return nil, Invalid("source.collection_ids", "missing", "a source of type collection names at least one collection")
 		}
-		ids := make([]string, len(k.Source.CollectionIDs))
-		for i, identifier := range k.Source.CollectionIDs {
-			source, ok := c.Collection(identifier)
-			if !ok {
-				return nil, Invalid(indexed("source.collection_ids", i), "reference", "collection %q does not exist in this namespace", identifier)
-			}
-			ids[i] = source.CollectionID
+		ids, err := c.ResolveCollections("source.collection_ids", k.Source.CollectionIDs)
+		if err != nil {
+			return nil, err
 		}
 		k.Source.CollectionIDs = ids
 	}
@@ -199,6 +195,19 @@ func (c Config) SaveCollection(k Collection) (*CollectionSaved, error) {
 		return nil, err
 	}
 	return &CollectionSaved{Collection: k}, nil
+}
+
+// ResolveCollections turns ids and names into ids; what does not exist is named.
+func (c Config) ResolveCollections(path string, identifiers []string) ([]string, error) {
+	ids := make([]string, len(identifiers))
+	for i, identifier := range identifiers {
+		k, ok := c.Collection(identifier)
+		if !ok {
+			return nil, Invalid(indexed(path, i), "reference", "collection %q does not exist in this namespace", identifier)
+		}
+		ids[i] = k.CollectionID
+	}
+	return ids, nil
 }
 
 // DeleteCollection decides a collection's deletion. One that another

@@ -77,19 +77,6 @@ func (c Config) SaveRetriever(r Retriever) (*RetrieverSaved, error) {
 	return &RetrieverSaved{Retriever: r}, nil
 }
 
-// ResolveCollections turns ids and names into ids; what does not exist is named.
-func (c Config) ResolveCollections(path string, identifiers []string) ([]string, error) {
-	ids := make([]string, len(identifiers))
-	for i, identifier := range identifiers {
-		k, ok := c.Collection(identifier)
-		if !ok {
-			return nil, Invalid(indexed(path, i), "reference", "collection %q does not exist in this namespace", identifier)
-		}
-		ids[i] = k.CollectionID
-	}
-	return ids, nil
-}
-
 // DeleteRetriever decides a retriever's deletion.
 func (c Config) DeleteRetriever(identifier string) (*RetrieverDeleted, error) {
 	r, ok := c.Retriever(identifier)

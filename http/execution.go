@@ -85,16 +85,25 @@ func (c *Call) traceID() string {
 	return c.RequestID
 }
 
-func (s *Server) execute(ctx context.Context, r *Request[executeBody]) (any, error) {
+// savedRequest is request for the retriever that the path names.
+func (s *Server) savedRequest(ctx context.Context, r *Request[executeBody]) (retrieve.Request, error) {
 	req, err := s.request(ctx, r)
 	if err != nil {
-		return nil, err
+		return req, err
 	}
 	found, ok := req.Config.Retriever(r.Path("retriever_id"))
 	if !ok {
-		return nil, domain.NotFound("retriever", r.Path("retriever_id"))
+		return req, domain.NotFound("retriever", r.Path("retriever_id"))
 	}
 	req.Retriever, req.Mode = found, retrieve.ModeRetriever
+	return req, nil
+}
+
+func (s *Server) execute(ctx context.Context, r *Request[executeBody]) (any, error) {
+	req, err := s.savedRequest(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	return s.run(ctx, r, req)
 }
 
@@ -217,15 +226,10 @@ func executionOut(x *retrieve.Execution) map[string]any {
 }
 
 func (s *Server) explain(ctx context.Context, r *Request[executeBody]) (any, error) {
-	req, err := s.request(ctx, r)
+	req, err := s.savedRequest(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	found, ok := req.Config.Retriever(r.Path("retriever_id"))
-	if !ok {
-		return nil, domain.NotFound("retriever", r.Path("retriever_id"))
-	}
-	req.Retriever, req.Mode = found, retrieve.ModeRetriever
 	return s.Retrieve.Explain(ctx, req)
 }
 
