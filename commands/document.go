@@ -207,18 +207,6 @@ func (h *Handler) document(ctx context.Context, in In, collection, documentID st
 	return c, s, features, nil
 }
 
-func (h *Handler) collection(ctx context.Context, in In, identifier string) (domain.Config, domain.Collection, error) {
-	c, _, err := h.Configs.Head(ctx, in.Log)
-	if err != nil {
-		return c, domain.Collection{}, err
-	}
-	k, ok := c.Collection(identifier)
-	if !ok {
-		return c, k, domain.NotFound("collection", identifier)
-	}
-	return c, k, nil
-}
-
 // documentBatch makes document.written with its features attached.
 func documentBatch(log eventstore.LogID, expect eventstore.Expect, d domain.Document, features []domain.Feature) (eventstore.Batch, error) {
 	d.Features = nil

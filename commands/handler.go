@@ -300,3 +300,10 @@ func matchVersion(in In, actual uint64) error {
 	}
 	return nil
 }
+
+// set changes a value to one that was given.
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}

@@ -150,9 +150,3 @@ func (h *Handler) DeleteNamespace(ctx context.Context, in In, namespaceID string
 	})
 	return err
 }
-
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
-	}
-}
