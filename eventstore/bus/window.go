@@ -97,7 +97,8 @@ func (w *window) know(head uint64) {
 
 // after gives what follows a position exactly, at most limit (0: all), and the
 // position of the next whole record behind a gap, 0 where there is none. idle
-// says that nothing further is to be expected of the store.
+// says that what comes next should come by Kafka: a reader may be ahead of the
+// messages, and waits for them as long as Wait's patience lasts.
 func (w *window) after(feed uint64, limit int) (records []eventstore.Record, next uint64, idle bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -106,7 +107,7 @@ func (w *window) after(feed uint64, limit int) (records []eventstore.Record, nex
 	}
 	first := w.run[0].Feed
 	if feed >= w.last() {
-		return nil, 0, w.live && feed == w.last() && w.known <= feed
+		return nil, 0, w.live && w.known <= feed
 	}
 	i := 0
 	if feed >= first {

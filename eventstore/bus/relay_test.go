@@ -1,0 +1,276 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"varve/eventstore"
+	"varve/eventstore/follow"
+)
+
+// write has eight writers append to three shards, and returns when they are done.
+func write(t testing.TB, s eventstore.Store, each int) {
+	var writers sync.WaitGroup
+	for i := range 8 {
+		writers.Go(func() { put(t, s, i%3, eventstore.LogID("log-"+string(rune('a'+i))), each) })
+	}
+	writers.Wait()
+}
+
+func TestRelayUnderEightWriters(t *testing.T) {
+	_, k := cluster(t)
+	s := store(t, 3)
+	topic(t, k, 3)
+	r := relay(t, s, k, directory(t))
+	stop := running(t, r.Run)
+	write(t, s, 150)
+	published(t, s, r)
+	stop()
+	for shard := range 3 {
+		if repeats := delivered(t, s, k, shard); repeats != 0 {
+			t.Errorf("shard %d: %d messages too many, though nothing failed", shard, repeats)
+		}
+	}
+}
+
+// Errors before and after the append, closed connections, and a broker that is
+// gone for a while: each record is there in the end, in order.
+func TestRelayReadsAgainAfterErrors(t *testing.T) {
+	c, k := cluster(t)
+	s := store(t, 3)
+	topic(t, k, 3)
+	produce := []kmsg.Key{kmsg.Produce}
+	faults := []*kfake.FaultHandle{
+		c.Fault(kfake.Fault{Keys: produce, Partitions: []int32{0}, Err: kerr.TopicAuthorizationFailed, Count: 3}), // not tried again by the client
+		c.Fault(kfake.Fault{Keys: produce, Partitions: []int32{1}, Err: kerr.NotLeaderForPartition, Count: 2}),    // tried again by the client
+		c.Fault(kfake.Fault{Keys: produce, Partitions: []int32{2}, Err: kerr.RequestTimedOut, Count: 8}),          // appended, and not said; too often for the client
+	}
+	var mu sync.Mutex
+	seen, cut := 0, 0
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		if seen++; seen%7 == 0 && cut < 5 {
+			cut++
+			return nil, errors.New("cut"), true
+		}
+		return nil, nil, false
+	})
+	state := directory(t)
+	r := relay(t, s, k, state)
+	stop := running(t, r.Run)
+	write(t, s, 150)
+	published(t, s, r)
+	stop()
+	for i, f := range faults {
+		if f.Hits() == 0 {
+			t.Errorf("fault %d was never met", i)
+		}
+	}
+	if cut == 0 {
+		t.Error("no connection was cut")
+	}
+	for shard := range 3 {
+		t.Logf("shard %d: %d messages repeated", shard, delivered(t, s, k, shard))
+		head, _ := s.Head(context.Background(), shard)
+		if at, err := state.Load(context.Background(), shard); err != nil || at.Checkpoint.Feed != head || len(at.Parked) > 0 {
+			t.Errorf("shard %d: state %+v, head %d, %v", shard, at, head, err)
+		}
+	}
+}
+
+func TestRelayGoesOnWhereItWas(t *testing.T) {
+	_, k := cluster(t)
+	s := store(t, 3)
+	topic(t, k, 3)
+	folder := t.TempDir()
+	for round := range 4 {
+		state, err := OpenDirectory(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := relay(t, s, k, state)
+		stop := running(t, r.Run)
+		write(t, s, 20)
+		if round%2 == 0 { // the others are stopped in the middle
+			published(t, s, r)
+		}
+		stop()
+	}
+	state, _ := OpenDirectory(folder)
+	r := relay(t, s, k, state)
+	stop := running(t, r.Run)
+	published(t, s, r)
+	stop()
+	for shard := range 3 {
+		if repeats := delivered(t, s, k, shard); repeats != 0 {
+			t.Errorf("shard %d: %d messages repeated by clean stops", shard, repeats)
+		}
+	}
+}
+
+// A place that was kept too early would lose records; one kept too late repeats
+// them, which is what a crash between publishing and keeping does.
+func TestRelayAfterACrashBeforeItsPlaceWasKept(t *testing.T) {
+	_, k := cluster(t)
+	s := store(t, 1)
+	topic(t, k, 1)
+	put(t, s, 0, "a", 120)
+	for range 2 {
+		r := relay(t, s, k, &forgetful{State: directory(t)})
+		stop := running(t, r.Run)
+		published(t, s, r)
+		stop()
+	}
+	if repeats := delivered(t, s, k, 0); repeats != 120+2*3*50 {
+		t.Errorf("%d messages repeated, want all once more and the first page three times each round", repeats)
+	}
+}
+
+// forgetful cannot keep anything the first three times.
+type forgetful struct {
+	State
+	tries int
+}
+
+func (f *forgetful) Save(ctx context.Context, shard int, from follow.Checkpoint, s follow.State) error {
+	if f.tries++; f.tries <= 3 {
+		return errors.New("the disk is full")
+	}
+	return f.State.Save(ctx, shard, from, s)
+}
+
+func TestTwoRelaysAtOnce(t *testing.T) {
+	_, k := cluster(t)
+	s := store(t, 3)
+	topic(t, k, 3)
+	state := directory(t)
+	t.Run("without a lease", func(t *testing.T) {
+		one, two := relay(t, s, k, state), relay(t, s, k, state)
+		stopOne, stopTwo := running(t, one.Run), running(t, two.Run)
+		write(t, s, 60)
+		published(t, s, one)
+		published(t, s, two)
+		stopOne()
+		stopTwo()
+		for shard := range 3 {
+			delivered(t, s, k, shard)
+		}
+	})
+	t.Run("with a lease", func(t *testing.T) {
+		k.Topic = "leased"
+		topic(t, k, 3)
+		state, lease := directory(t), &follow.Process{}
+		one, two := relay(t, s, k, state), relay(t, s, k, state)
+		one.Lease, two.Lease = lease, lease
+		stopOne := running(t, one.Run)
+		published(t, s, one)
+		stopTwo := running(t, two.Run)
+		stopOne()
+		write(t, s, 20)
+		published(t, s, two)
+		stopTwo()
+		for shard := range 3 {
+			if repeats := delivered(t, s, k, shard); repeats != 0 {
+				t.Errorf("shard %d: %d messages repeated by a handover", shard, repeats)
+			}
+		}
+	})
+}
+
+// A topic of another size stops nothing for the shards that have a partition,
+// and says for the others that they have none.
+func TestRelayWithoutAPartition(t *testing.T) {
+	_, k := cluster(t)
+	s := store(t, 2)
+	topic(t, k, 1)
+	put(t, s, 0, "a", 3)
+	put(t, s, 1, "b", 3)
+	r := relay(t, s, k, directory(t))
+	stop := running(t, r.Run)
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := r.Followers()[0].WaitApplied(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	for r.Followers()[1].Err() == nil {
+		if ctx.Err() != nil {
+			t.Fatal("it does not say that a partition is missing")
+		}
+	}
+	if err := r.Followers()[1].Err(); !strings.Contains(err.Error(), "none for shard 1") {
+		t.Errorf("shard without a partition: %v", err)
+	}
+}
+
+// A record that Kafka finds too large is published without its data.
+func TestRelayLargeRecords(t *testing.T) {
+	c, k := cluster(t)
+	s := store(t, 1)
+	topic(t, k, 1)
+	text := func(n int) []byte { return []byte(`"` + strings.Repeat("x", n) + `"`) }
+	for _, data := range [][]byte{[]byte("{}"), text(1 << 20), text(8000), []byte("{}")} {
+		if _, err := s.Append(context.Background(), eventstore.Append{Batches: []eventstore.Batch{{Log: "a", Stream: "s",
+			Events: []eventstore.Event{{Type: "thing.happened", Data: data}}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.MessageTooLarge, Count: -1, When: func(r kmsg.Request) bool {
+		return len(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records) > 6000 // the limit was lowered meanwhile
+	}})
+	r := relay(t, s, k, directory(t))
+	stop := running(t, r.Run)
+	published(t, s, r)
+	stop()
+	omitted := map[uint64]bool{}
+	for _, m := range messages(t, k, 0) {
+		d, err := decode(m.Headers, m.Value, 0, k.source())
+		if err != nil {
+			t.Fatal(err)
+		}
+		omitted[d.Feed] = d.partial
+	}
+	if want := map[uint64]bool{1: false, 2: true, 3: true, 4: false}; !maps.Equal(omitted, want) {
+		t.Errorf("without data: %v, want %v", omitted, want)
+	}
+}
+
+func TestDirectoryKeepsPlaces(t *testing.T) {
+	ctx := context.Background()
+	d := directory(t)
+	if s, err := d.Load(ctx, 1); err != nil || s.Checkpoint != (follow.Checkpoint{}) {
+		t.Fatalf("nothing yet: %+v, %v", s, err)
+	}
+	one := follow.State{Checkpoint: follow.Checkpoint{Feed: 7, Record: eventstore.ID{1, 2}, Hash: eventstore.Hash{3}}, Parked: []follow.Parked{{Log: "a", Held: true}}}
+	if err := d.Save(ctx, 1, follow.Checkpoint{}, one); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Save(ctx, 1, follow.Checkpoint{}, one); !errors.Is(err, follow.ErrMoved) {
+		t.Errorf("from a place that it has left: %v", err)
+	}
+	again, err := OpenDirectory(d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := again.Load(ctx, 1); err != nil || s.Checkpoint != one.Checkpoint || len(s.Parked) != 1 || s.Parked[0].Log != "a" {
+		t.Errorf("read again: %+v, %v", s, err)
+	}
+	if err := os.WriteFile(d.file(1), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Load(ctx, 1); err == nil {
+		t.Error("a damaged file was taken for a place")
+	}
+}
