@@ -225,7 +225,7 @@ func (s *Server) resolveID(c *Call, ns domain.Namespace, kind, identifier string
 	if ns.ID == "" {
 		return identifier, nil
 	}
-	cfg, _, err := s.config(c.Request.Context(), c.In().Log)
+	cfg, _, err := s.config(c.Request.Context(), c.namespaceLog())
 	if err != nil {
 		return "", err
 	}

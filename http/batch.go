@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"varve/commands"
 	"varve/domain"
@@ -206,7 +207,7 @@ func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) 
 		if err != nil {
 			return nil, err
 		}
-		return s.batchList(ctx, r, cfg, eventstore.LogID(r.Namespace.Log), r.Namespace.ID, "")
+		return s.batchList(ctx, r, cfg, r.namespaceLog(), r.Namespace.ID, "")
 	}
 	p, err := r.Page()
 	if err != nil {
@@ -234,7 +235,7 @@ func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) 
 			all = append(all, batchOut(b, n.ID))
 		}
 	}
-	slices.SortFunc(all, func(a, b *batchWire) int { return compareText(a.key(), b.key()) })
+	slices.SortFunc(all, func(a, b *batchWire) int { return strings.Compare(a.key(), b.key()) })
 	page, next := pageOfAll(p, all, (*batchWire).key)
 	return listed(p, page, next, len(all)), nil
 }

@@ -54,9 +54,6 @@ func (b bucketBody) onto(k domain.Bucket) domain.Bucket {
 	return k
 }
 
-// given says whether a member came with a value other than null.
-func given(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
-
 type bucketWire struct {
 	BucketID       string          `json:"bucket_id"`
 	Name           string          `json:"bucket_name"`
@@ -152,14 +149,6 @@ func (s *Server) changeBucket(ctx context.Context, r *Request[bucketBody]) (any,
 		return nil, err
 	}
 	return s.bucketNow(ctx, at, b)
-}
-
-// orAbsent makes null of JSON the same as nothing.
-func orAbsent(raw json.RawMessage) json.RawMessage {
-	if !given(raw) {
-		return nil
-	}
-	return raw
 }
 
 func (s *Server) listBuckets(ctx context.Context, r *Request[listBody]) (any, error) {

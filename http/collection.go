@@ -242,7 +242,7 @@ func (s *Server) createCollection(ctx context.Context, r *Request[collectionBody
 	if err != nil {
 		return nil, err
 	}
-	cfg, _, err := s.config(ctx, r.In().Log)
+	cfg, _, err := s.config(ctx, r.namespaceLog())
 	if err != nil {
 		return nil, err
 	}

@@ -122,7 +122,7 @@ func (s *Server) documentNow(ctx context.Context, c *Call, id string) (any, erro
 }
 
 func (s *Server) createDocument(ctx context.Context, r *Request[documentBody]) (any, error) {
-	cfg, _, err := s.config(ctx, r.In().Log)
+	cfg, _, err := s.config(ctx, r.namespaceLog())
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (s *Server) patchDocument(ctx context.Context, r *Request[documentBody]) (a
 }
 
 func (s *Server) changeDocument(ctx context.Context, r *Request[documentBody], replace bool) (any, error) {
-	cfg, _, err := s.config(ctx, r.In().Log)
+	cfg, _, err := s.config(ctx, r.namespaceLog())
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"varve/commands"
 	"varve/domain"
-	"varve/eventstore"
 	"varve/projections"
 )
 
@@ -104,7 +103,7 @@ func outcome(id string, err error) map[string]any {
 
 // headCollection is the collection of the path as of now, for writes.
 func (s *Server) headCollection(ctx context.Context, c *Call) (domain.Config, domain.Collection, error) {
-	cfg, _, err := s.config(ctx, eventstore.LogID(c.Namespace.Log))
+	cfg, _, err := s.config(ctx, c.namespaceLog())
 	if err != nil {
 		return cfg, domain.Collection{}, err
 	}
@@ -196,7 +195,7 @@ func (s *Server) doneBefore(ctx context.Context, c *Call) (changed, part int, wh
 
 // matching lists the documents of a collection that a filter matches, at most maxInline.
 func (s *Server) matching(ctx context.Context, c *Call, collection string, filter *domain.Filter) ([]string, error) {
-	pin, err := s.Models.Pin(ctx, eventstore.LogID(c.Namespace.Log), "documents")
+	pin, err := s.Models.Pin(ctx, c.namespaceLog(), "documents")
 	if err != nil {
 		return nil, fmt.Errorf("pin a position: %w", err)
 	}

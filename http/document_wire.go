@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"varve/domain"
 	"varve/projections"
@@ -58,9 +57,6 @@ func documentShape(row projections.DocumentRow, value func(json.RawMessage) (any
 	w["document_blobs"], w["searchable_at"] = []any{}, updated
 	return w
 }
-
-// wireText is a time as wireTime writes it, for texts.
-func wireText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
 // lineageFields is InternalLineageModel: ids that are not known are left out.
 func lineageFields(l domain.Lineage) map[string]any {

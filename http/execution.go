@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"varve/domain"
-	"varve/eventstore"
 	"varve/projections"
 	"varve/projections/retrieve"
 )
@@ -235,7 +234,7 @@ func (s *Server) explain(ctx context.Context, r *Request[executeBody]) (any, err
 
 // executed pins the execution records of a namespace.
 func (s *Server) executed(ctx context.Context, c *Call) (projections.At, error) {
-	p, err := s.Executions.Pin(ctx, eventstore.LogID(c.Namespace.Log))
+	p, err := s.Executions.Pin(ctx, c.namespaceLog())
 	if err != nil {
 		return p.At, fmt.Errorf("pin execution records: %w", err)
 	}
@@ -246,7 +245,7 @@ func (s *Server) executed(ctx context.Context, c *Call) (projections.At, error) 
 // its executions stay.
 func (s *Server) retrieverHistory(ctx context.Context, c *Call) (string, error) {
 	identifier := c.Path("retriever_id")
-	cfg, _, err := s.config(ctx, eventstore.LogID(c.Namespace.Log))
+	cfg, _, err := s.config(ctx, c.namespaceLog())
 	if err != nil {
 		return "", err
 	}
@@ -359,7 +358,7 @@ func (s *Server) recordedDocuments(ctx context.Context, c *Call, row projections
 	for i, res := range row.Results {
 		ids[i] = res.ID
 	}
-	found, err := s.Retrieve.Documents(ctx, projections.At{Log: eventstore.LogID(c.Namespace.Log), Position: row.ExecutionRecorded.Position}, ids)
+	found, err := s.Retrieve.Documents(ctx, projections.At{Log: c.namespaceLog(), Position: row.ExecutionRecorded.Position}, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (s *Server) readLog(ctx context.Context, r *Request[None]) (any, error) {
 	}
 	log := r.Log
 	if r.Namespace.ID != "" {
-		log = eventstore.LogID(r.Namespace.Log)
+		log = r.namespaceLog()
 	}
 	store := s.Commands.Store
 	records, err := page(ctx, store, log, uint64(after), limit)

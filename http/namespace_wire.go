@@ -99,13 +99,6 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-func orNull(raw json.RawMessage) json.RawMessage {
-	if len(raw) == 0 {
-		return json.RawMessage("null")
-	}
-	return raw
-}
-
 // namespaceSettings are the members of a namespace's body that become its settings.
 type namespaceSettings struct {
 	Description       *string                  `json:"description"`

@@ -59,7 +59,7 @@ func (s *Server) input(ctx context.Context, c *Call, b objectBody, extra map[str
 	in := commands.ObjectInput{KeyPrefix: b.KeyPrefix, Fields: extra, Metadata: orAbsent(b.Metadata), Edges: orAbsent(b.Edges),
 		IdempotencyKey: b.IdempotencyKey, Policy: c.Query.Get("policy"), SkipDuplicates: b.SkipDuplicates}
 	if b.AutoProcess != nil { // a field of the schema, or a query parameter in the wrong place
-		cfg, _, err := s.config(ctx, c.In().Log)
+		cfg, _, err := s.config(ctx, c.namespaceLog())
 		if err != nil {
 			return in, err
 		}

@@ -36,7 +36,7 @@ type Reads struct {
 // names (a position, or a time). The answer's headers tell the position and,
 // where the models are behind, by how many events.
 func (s *Server) pin(ctx context.Context, c *Call) (projections.At, domain.Config, error) {
-	log := eventstore.LogID(c.Namespace.Log)
+	log := c.namespaceLog()
 	p, err := s.Models.Pin(ctx, log)
 	if err != nil {
 		return projections.At{}, domain.Config{}, fmt.Errorf("pin a position: %w", err)

@@ -185,10 +185,13 @@ func (c *Call) conditions() error {
 
 func (c *Call) writes() bool { return c.Request.Method != "GET" && c.Request.Method != "HEAD" }
 
+// namespaceLog is the log of the request's namespace.
+func (c *Call) namespaceLog() eventstore.LogID { return eventstore.LogID(c.Namespace.Log) }
+
 // In gives what a command needs to know of the caller.
 func (c *Call) In() commands.In {
 	in := commands.In{
-		OrganizationID: c.Organization.ID, Organization: c.Log, Log: eventstore.LogID(c.Namespace.Log), Shard: c.Shard,
+		OrganizationID: c.Organization.ID, Organization: c.Log, Log: c.namespaceLog(), Shard: c.Shard,
 		Actor: c.User.UserID, Principal: c.Key.PrincipalID, KeyID: c.Key.KeyID, Request: c.RequestID, Origin: "http", Reason: c.Reason,
 		IdempotencyKey: c.IdempotencyKey, Operation: c.Operation, IfMatch: c.IfMatch,
 	}
