@@ -9,16 +9,9 @@ import (
 // have applied what every shard held when it was called. It is for questions
 // that no single log answers: who owns this key, which batches run.
 func (r *Runner) CatchUp(ctx context.Context, models ...string) error {
-	ms := r.models
-	if len(models) > 0 {
-		ms = make([]*model, len(models))
-		for i, name := range models {
-			m, err := r.model(name)
-			if err != nil {
-				return err
-			}
-			ms[i] = m
-		}
+	ms, err := r.named(models)
+	if err != nil {
+		return err
 	}
 	for shard := range r.store.Shards() {
 		feed, err := r.store.Head(ctx, shard)

@@ -36,16 +36,9 @@ type ParkedStream struct {
 // Where everything was applied already it costs no query: the first model's
 // followers remember the newest position of every log that they have seen.
 func (r *Runner) Pin(ctx context.Context, log eventstore.LogID, models ...string) (Pin, error) {
-	ms := r.models
-	if len(models) > 0 {
-		ms = make([]*model, len(models))
-		for i, name := range models {
-			m, err := r.model(name)
-			if err != nil {
-				return Pin{}, err
-			}
-			ms[i] = m
-		}
+	ms, err := r.named(models)
+	if err != nil {
+		return Pin{}, err
 	}
 	head, err := r.head(ctx, log)
 	if err != nil {
@@ -77,6 +70,22 @@ func (r *Runner) Pin(ctx context.Context, log eventstore.LogID, models ...string
 		}
 	}
 	return pin, nil
+}
+
+// named gives the models of these names; all where none is named.
+func (r *Runner) named(names []string) ([]*model, error) {
+	if len(names) == 0 {
+		return r.models, nil
+	}
+	ms := make([]*model, len(names))
+	for i, name := range names {
+		m, err := r.model(name)
+		if err != nil {
+			return nil, err
+		}
+		ms[i] = m
+	}
+	return ms, nil
 }
 
 // logHead is the newest record of a log, as far as it is known.

@@ -195,12 +195,13 @@ func (v Value) text() (string, error) {
 	return string(raw), nil
 }
 
+// keysOf names the inputs of values; several values may come in under one.
 func keysOf(values []Value) string {
 	keys := make([]string, len(values))
 	for i, v := range values {
 		keys[i] = v.Key
 	}
-	return strings.Join(keys, ", ")
+	return strings.Join(slices.Compact(keys), ", ")
 }
 
 func fieldNames(fields map[string]json.RawMessage) string {
