@@ -203,4 +203,5 @@ const (
 	ErrUnknownOutcome = storeError("the outcome of the commit is not known")
 	ErrLogExists      = storeError("the log exists already: only a log's first append can fork")
 	ErrStoreClosed    = storeError("the store is closed")
+	ErrNoSpace        = storeError("the disk is full") // nothing was written; appends succeed again once there is space
 )

@@ -7,6 +7,7 @@ import (
 	"math"
 	nethttp "net/http"
 	"strconv"
+	"syscall"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -69,6 +70,9 @@ func (s *Server) writeError(w nethttp.ResponseWriter, req *nethttp.Request, err 
 			s.Log.Error("request failed", slog.String("request_id", id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.Any("error", err), slog.Any("cause", e.Err))
 		}
 		e = &domain.Error{Code: domain.CodeInternal, Message: internalMessage}
+	}
+	if e.Reason == "storage_full" {
+		s.Log.Error("the disk is full", slog.String("request_id", id), slog.Any("error", err))
 	}
 	details := map[string]any{}
 	for k, v := range e.Details {
@@ -138,6 +142,8 @@ func clientError(err error) *domain.Error {
 		return &domain.Error{Code: domain.CodeConflict, Reason: "idempotency_key_reused", Message: "the Idempotency-Key was used before with another request; use a new key", Err: err}
 	case errors.Is(err, eventstore.ErrUnknownOutcome):
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "unknown_outcome", Message: "whether the change was made is not known; read before you repeat it, or repeat it under the same Idempotency-Key", Err: err}
+	case errors.Is(err, eventstore.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &domain.Error{Code: domain.CodeUnavailable, Reason: "storage_full", Message: "the server's disk is full; nothing was written, try again once its operator has made space", RetryAfter: 30, Err: err}
 	case errors.Is(err, eventstore.ErrStoreClosed):
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "stopping", Message: "the server is stopping; try again", RetryAfter: 1, Err: err}
 	case errors.Is(err, context.DeadlineExceeded):

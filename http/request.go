@@ -2,13 +2,16 @@ package http
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	nethttp "net/http"
 	"net/url"
+	"os"
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -152,13 +155,19 @@ func (s *Server) readBody(c *Call) ([]byte, error) {
 	if c.Request.ContentLength > limit {
 		return nil, tooLarge
 	}
+	arrival := nethttp.NewResponseController(c.writer) // a connection that cannot have deadlines goes without
+	_ = arrival.SetReadDeadline(time.Now().Add(s.Limits.BodyTime))
 	b, err := io.ReadAll(io.LimitReader(c.Request.Body, limit+1))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, &domain.Error{Code: domain.CodeBadRequest, Reason: "body_too_slow", Message: fmt.Sprintf("the request body did not arrive within %s", s.Limits.BodyTime)}
+	}
 	if err != nil {
 		return nil, domain.Errorf(domain.CodeBadRequest, "the request body ended early: %w", err)
 	}
 	if int64(len(b)) > limit {
 		return nil, tooLarge
 	}
+	_ = arrival.SetReadDeadline(time.Time{})
 	return b, nil
 }
 

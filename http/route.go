@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -125,10 +126,21 @@ func (s *Server) route(method, path string, n needs, serve endpoint) {
 		}
 		answer, err := serve(c.Request.Context(), c)
 		if err != nil {
-			return err
+			return behind(c, err)
 		}
 		return s.answer(c, answer)
 	})
+}
+
+// behind makes "does not exist" of read models that lag into "not known yet":
+// what was acknowledged a moment ago may be among the events that they have not applied.
+func behind(c *Call, err error) error {
+	lag := c.writer.Header().Get("Varve-Lag")
+	if lag == "" || domain.CodeOf(err) != domain.CodeNotFound || c.Query.Has("as_of") {
+		return err
+	}
+	return &domain.Error{Code: domain.CodeUnavailable, Reason: "read_models_behind", RetryAfter: 1, Err: err,
+		Message: fmt.Sprintf("the read models are %s events behind, and as far as they are: %s; try again", lag, err)}
 }
 
 // list registers the two spellings of a listing: GET path and POST path/list.
@@ -166,6 +178,9 @@ func (s *Server) serve(w nethttp.ResponseWriter, req *nethttp.Request) {
 	w.Header().Set("X-Request-Id", id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	watched := &watchedWriter{ResponseWriter: w}
+	if req.Body != nil && req.Body != nethttp.NoBody { // until its caller is known, a body may not hold the connection for long
+		_ = nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(min(s.Limits.BodyTime, 10*time.Second)))
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			if err, ok := p.(error); ok && errors.Is(err, nethttp.ErrAbortHandler) {

@@ -52,8 +52,10 @@ type Deps struct {
 
 // Limits bound what one request and one caller may ask. Zero values mean the defaults.
 type Limits struct {
-	Body int64          // bytes of a request body; 16 MiB
-	Rate map[string]int // class (metadata, data, search, upload, compute) → requests a minute; 6,000 each; negative: none
+	Body int64 // bytes of a request body; 16 MiB
+	// BodyTime is how long a body may take to arrive; 2 minutes.
+	BodyTime time.Duration
+	Rate     map[string]int // class (metadata, data, search, upload, compute) → requests a minute; 6,000 each; negative: none
 }
 
 // KeyEntry says where a key's record is. The record itself is read from the
@@ -107,6 +109,9 @@ func New(deps Deps) *Server {
 	}
 	if deps.Limits.Body == 0 {
 		deps.Limits.Body = 16 << 20
+	}
+	if deps.Limits.BodyTime == 0 {
+		deps.Limits.BodyTime = 2 * time.Minute
 	}
 	s := &Server{Deps: deps, routes: map[string]registered{}, limiter: newLimiter(deps.Now)}
 	s.echo, s.contract = s.newEcho(), s.makeContract()

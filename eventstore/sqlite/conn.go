@@ -11,6 +11,8 @@ import (
 
 	driversqlite "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	"varve/eventstore"
 )
 
 // conn is one connection with its prepared statements. database/sql is left out
@@ -165,7 +167,7 @@ func code(err error) int {
 func explain(err error) error {
 	switch code(err) {
 	case lib.SQLITE_FULL:
-		return fmt.Errorf("the disk is full, nothing was written: %w", err)
+		return fmt.Errorf("%w, nothing was written: %w", eventstore.ErrNoSpace, err)
 	case lib.SQLITE_READONLY:
 		return fmt.Errorf("the database file is read-only: make it and its directory writable for this user: %w", err)
 	case lib.SQLITE_CANTOPEN:

@@ -91,7 +91,7 @@ func TestDiskFull(t *testing.T) {
 			acked++
 		}
 	}
-	if full == nil || !strings.Contains(full.Error(), "disk is full") || errors.Is(full, eventstore.ErrUnknownOutcome) {
+	if full == nil || !strings.Contains(full.Error(), "disk is full") || !errors.Is(full, eventstore.ErrNoSpace) || errors.Is(full, eventstore.ErrUnknownOutcome) {
 		t.Fatalf("after %d appends: %v", acked, full)
 	}
 	small := 0
