@@ -66,8 +66,11 @@ type attachment struct {
 // data that would make the message larger than limit stay there too.
 func encode(r *eventstore.Record, source string, limit int) ([]sarama.RecordHeader, []byte) {
 	h := make([]sarama.RecordHeader, 0, 20)
+	space := make([]byte, 0, 1024) // for names and values of all headers
 	add := func(name, value string) {
-		h = append(h, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
+		space = append(append(space, name...), value...)
+		at := len(space) - len(value)
+		h = append(h, sarama.RecordHeader{Key: space[at-len(name) : at : at], Value: space[at:len(space):len(space)]})
 	}
 	add(headerVersion, specVersion)
 	add(headerID, r.ID.String())

@@ -239,7 +239,7 @@ func (t *Tail) partition(ctx context.Context, consumer sarama.Consumer, shard in
 	if err != nil {
 		return fmt.Errorf("consume topic %s: %w", t.kafka.topic(), err)
 	}
-	defer p.Close() //nolint:errcheck // errors of the last moments concern nobody
+	defer p.Close()
 	t.windows[shard].setLive(true)
 	for {
 		select {

@@ -323,6 +323,10 @@ func TestTailSurvivesItsTopic(t *testing.T) {
 	reach()
 	published(t, s, r)
 	l.expect(t, s, 0)
+	for range 20 { // and by Kafka again, as soon as it has found the new topic
+		put(t, s, 0, "a", 1)
+		published(t, s, r)
+	}
 }
 
 func remake(t *testing.T, k Kafka) {

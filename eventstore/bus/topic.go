@@ -36,7 +36,7 @@ func (k Kafka) Ensure(shards int) (maxBytes int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("connect to %s: %w", k, err)
 	}
-	defer admin.Close() //nolint:errcheck // a connection that was only asked
+	defer admin.Close()
 	replicas := k.Replicas
 	if replicas == 0 {
 		replicas = -1
@@ -81,11 +81,11 @@ const defaultMaxBytes = 1 << 20
 
 // maxMessage asks for the topic's limit; who may not ask gets Kafka's default.
 func maxMessage(admin sarama.ClusterAdmin, topic string) int {
-	entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"max.message.bytes"}})
-	if err != nil {
+	answers, err := admin.DescribeConfigs([]*sarama.ConfigResource{{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"max.message.bytes"}}}, sarama.DescribeConfigsOptions{})
+	if err != nil || len(answers) != 1 {
 		return defaultMaxBytes
 	}
-	for _, e := range entries {
+	for _, e := range answers[0].Configs {
 		if n, err := strconv.Atoi(e.Value); e.Name == "max.message.bytes" && err == nil && n > 0 {
 			return n
 		}
