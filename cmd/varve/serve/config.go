@@ -11,6 +11,8 @@ import (
 type Config struct {
 	Data         string        `help:"Directory of everything that the server keeps." default:"varve-data" env:"VARVE_DATA" type:"path"`
 	Listen       string        `help:"Address to serve HTTP on; port 0 chooses a free one." default:"127.0.0.1:8080" env:"VARVE_LISTEN"`
+	Store        string        `help:"Where the log is: empty for a file in --data, or a PostgreSQL server (postgres://user@host/database)." env:"VARVE_STORE"`
+	Bus          string        `help:"Where every record is published too: empty for nowhere, or Kafka (kafka://host:port?topic=varve.events)." env:"VARVE_BUS"`
 	Organization string        `help:"Name of the organization that an empty directory begins with." default:"Varve" env:"VARVE_ORGANIZATION"`
 	Email        string        `help:"E-mail address of its first user." default:"admin@localhost.localdomain" env:"VARVE_EMAIL"`
 	Workers      int           `help:"Objects that are extracted at once." default:"8" env:"VARVE_WORKERS"`

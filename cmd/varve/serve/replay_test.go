@@ -29,19 +29,23 @@ type world struct {
 	retriever  domain.Retriever
 }
 
-func openWorld(t *testing.T, data string) *serve.Varve {
+func openWorld(t *testing.T, data string, change ...func(*serve.Config)) *serve.Varve {
 	t.Helper()
-	v, err := serve.Open(t.Context(), serve.Config{Data: data, LogLevel: "error", Workers: 2, MaxBody: 1 << 20})
+	c := serve.Config{Data: data, LogLevel: "error", Workers: 2, MaxBody: 1 << 20}
+	for _, f := range change {
+		f(&c)
+	}
+	v, err := serve.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v
 }
 
-func newWorld(t *testing.T, data string) *world {
+func newWorld(t *testing.T, data string, change ...func(*serve.Config)) *world {
 	t.Helper()
 	ctx := t.Context()
-	v := openWorld(t, data)
+	v := openWorld(t, data, change...)
 	made, err := v.Commands.CreateOrganization(ctx, commands.In{}, commands.CreateOrganization{Name: "test", Email: "test@example.com"})
 	if err != nil {
 		t.Fatal(err)

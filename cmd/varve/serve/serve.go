@@ -18,8 +18,8 @@ import (
 	"varve/domain"
 	"varve/eventstore"
 	"varve/eventstore/blob"
+	"varve/eventstore/bus"
 	"varve/eventstore/fold"
-	"varve/eventstore/sqlite"
 	"varve/http"
 	"varve/projections"
 	"varve/projections/vector/embedded"
@@ -42,6 +42,10 @@ type Varve struct {
 	log     *slog.Logger
 	stop    context.CancelFunc
 	running sync.WaitGroup
+
+	publisher *bus.Publisher // nil without a bus
+	stopRelay context.CancelFunc
+	relayed   chan error
 }
 
 // Logger makes the logger that a configuration asks for.
@@ -64,15 +68,16 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 	if v.dir, err = lock(c.Data); err != nil {
 		return nil, err
 	}
+	opened := v // what a return gives is nil where something failed
 	defer func() {
 		if err != nil {
-			_ = v.Close()
+			_ = opened.Close()
 		}
 	}()
-	if v.Store, err = sqlite.Open(v.dir.file("log.db"), sqlite.Options{}); err != nil {
+	if v.Store, err = v.openStore(ctx, "log.db", "varve"); err != nil {
 		return nil, err
 	}
-	if v.Executed, err = sqlite.Open(v.dir.file("executions.db"), sqlite.Options{}); err != nil {
+	if v.Executed, err = v.openStore(ctx, "executions.db", "varve_executions"); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(v.dir.file("blobs"), 0o700); err != nil {
@@ -97,6 +102,11 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 	}
 	if err := v.follow(ctx); err != nil {
 		return nil, err
+	}
+	if c.Bus != "" {
+		if err := v.relay(ctx); err != nil {
+			return nil, err
+		}
 	}
 	v.wire()
 	v.API = http.New(http.Deps{
@@ -159,7 +169,7 @@ func (v *Varve) Serve(ctx context.Context, l net.Listener) error {
 			v.log.Error("batches do not run", slog.Any("error", err))
 		}
 	})
-	server := &nethttp.Server{Handler: v.API.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
+	server := &nethttp.Server{Handler: v.API.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
@@ -189,6 +199,10 @@ func (v *Varve) Close() error {
 		}
 		errs = append(errs, v.Models.Stop())
 		v.stop()
+	}
+	if v.relayed != nil {
+		v.stopRelay()
+		errs = append(errs, <-v.relayed, v.publisher.Close())
 	}
 	if v.index != nil {
 		errs = append(errs, v.index.Flush(), v.index.Close())

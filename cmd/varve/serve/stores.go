@@ -1,0 +1,61 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"varve/eventstore"
+	"varve/eventstore/bus"
+	"varve/eventstore/postgres"
+	"varve/eventstore/sqlite"
+)
+
+// openStore opens the log or the execution records: a file of the data
+// directory, or a schema of the PostgreSQL database that --store names.
+func (v *Varve) openStore(ctx context.Context, file, schema string) (eventstore.Owner, error) {
+	switch where := v.Config.Store; {
+	case where == "":
+		return sqlite.Open(v.dir.file(file), sqlite.Options{})
+	case strings.HasPrefix(where, "postgres://"), strings.HasPrefix(where, "postgresql://"):
+		return postgres.Open(ctx, where, postgres.Options{Schema: schema})
+	}
+	return nil, fmt.Errorf("--store names neither nothing (a file in --data) nor a PostgreSQL server: write postgres://user@host/database")
+}
+
+// relay makes the topic where it does not exist and publishes every record of
+// the log to it, from where it was the last time.
+func (v *Varve) relay(ctx context.Context) error {
+	kafka, err := bus.ParseURL(v.Config.Bus)
+	if err != nil {
+		return fmt.Errorf("--bus: %w", err)
+	}
+	most, err := kafka.Ensure(v.Store.Shards())
+	if err != nil {
+		return fmt.Errorf("--bus: %w", err)
+	}
+	places := v.dir.file("relay")
+	if err := os.MkdirAll(places, 0o700); err != nil {
+		return fmt.Errorf("make directory of the relay: %w", err)
+	}
+	state, err := bus.OpenDirectory(places)
+	if err != nil {
+		return err
+	}
+	if v.publisher, err = kafka.NewPublisher(most); err != nil {
+		return fmt.Errorf("--bus: %w", err)
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	relay := &bus.Relay{Store: v.Store, Publisher: v.publisher, State: state, Logger: v.log}
+	v.stopRelay, v.relayed = stop, make(chan error, 1)
+	go func() {
+		err := relay.Run(run)
+		if err != nil {
+			v.log.Error("the relay stands still: records stay in the store and are published after a restart", slog.Any("error", err))
+		}
+		v.relayed <- err
+	}()
+	return nil
+}

@@ -1,0 +1,203 @@
+package serve_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"varve/cmd/varve/serve"
+	"varve/eventstore"
+	"varve/eventstore/bus"
+)
+
+// With a bus, every record of the log reaches Kafka, in feed order; after a
+// restart the relay goes on from where it was.
+func TestRecordsReachKafka(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	address := "kafka://" + strings.Join(cluster.ListenAddrs(), ",")
+	withBus := func(c *serve.Config) { c.Bus = address }
+	ctx, data := t.Context(), filepath.Join(t.TempDir(), "data")
+	w := newWorld(t, data, withBus)
+	chance := rand.New(rand.NewPCG(3, 3))
+	for round := range 2 {
+		for range 100 {
+			if err := w.write(ctx, chance, 50); err != nil {
+				t.Fatal(err)
+			}
+		}
+		compareWithKafka(t, w.v.Store, address)
+		if err := w.v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if round == 0 {
+			w.v = openWorld(t, data, withBus)
+		}
+	}
+}
+
+// compareWithKafka reads the feed through Kafka and from the store.
+func compareWithKafka(t *testing.T, store eventstore.Owner, address string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	kafka, err := bus.ParseURL(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail, err := bus.NewTail(store, kafka, bus.TailOptions{Window: 100_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	running, stop := context.WithCancel(ctx)
+	go func() { done <- tail.Run(running) }()
+	head, err := store.Head(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := uint64(0)
+	for next < head {
+		for r, err := range tail.Feed(ctx, 0, next, 100) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if next++; r.Feed != next {
+				t.Fatalf("feed position %d came after %d", r.Feed, next-1)
+			}
+		}
+		if next < head {
+			if err := tail.Wait(ctx, 0, next); err != nil {
+				t.Fatalf("at %d of %d: %v (%+v)", next, head, err, tail.Stats())
+			}
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s := tail.Stats(); s.Gaps > 0 || s.Refused > 0 {
+		t.Errorf("the topic is not the feed: %+v", s)
+	}
+}
+
+// The same server on PostgreSQL: what it executed replays after a restart, and
+// after its read models and index were built anew from the server's log.
+func TestServeOnPostgres(t *testing.T) {
+	server := os.Getenv("VARVE_TEST_POSTGRES")
+	if server == "" {
+		t.Skip("VARVE_TEST_POSTGRES names no server: make test starts one")
+	}
+	ctx, data := t.Context(), filepath.Join(t.TempDir(), "data")
+	dsn := newDatabase(t, server)
+	onPostgres := func(c *serve.Config) { c.Store = dsn }
+	w := newWorld(t, data, onPostgres)
+	chance := rand.New(rand.NewPCG(5, 5))
+	for range 150 {
+		if err := w.write(ctx, chance, 60); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hashes := map[string]string{}
+	for range 20 {
+		x, err := w.query(ctx, chance)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[x.ID] = x.ResultHash
+		if err := w.write(ctx, chance, 60); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, lost := range [][]string{nil, {"index", "models"}} {
+		if err := w.v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range lost {
+			if err := os.RemoveAll(filepath.Join(data, dir)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.v = openWorld(t, data, onPostgres)
+		if err := w.v.Models.CatchUp(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for id, hash := range hashes {
+			header, trace := w.recorded(t, id)
+			r, err := w.v.Reads.Retrieve.Replay(ctx, w.in.Log, header, trace)
+			if err != nil || !r.Identical || r.Hash != hash {
+				t.Errorf("without %v, %s replays to %+v, %v", lost, id, r, err)
+			}
+		}
+	}
+	report, err := eventstore.Verify(ctx, w.v.Store, w.in.Log)
+	if err != nil || !report.OK() {
+		t.Errorf("verify: %+v, %v", report, err)
+	}
+	if err := w.v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(data, "*.db")); len(files) > 0 {
+		t.Errorf("the log is in %v too", files)
+	}
+}
+
+// newDatabase makes a database for one test and drops it afterwards.
+func newDatabase(t *testing.T, server string) string {
+	t.Helper()
+	admin, err := pgx.Connect(t.Context(), server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "serve_" + strings.ToLower(t.Name())
+	for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name} {
+		if _, err := admin.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		_, _ = admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+		_ = admin.Close(context.Background())
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatalf("VARVE_TEST_POSTGRES is not a URL: %v", err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// What --store and --bus name wrongly is said in one line, without a password.
+func TestStoresSayWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		change func(*serve.Config)
+		want   string
+	}{
+		{func(c *serve.Config) { c.Store = "mysql://root:secret@127.0.0.1/x" }, "postgres://user@host/database"},
+		{func(c *serve.Config) { c.Store = "postgres://varve:secret@127.0.0.1:1/varve?connect_timeout=2" }, "127.0.0.1"},
+		{func(c *serve.Config) { c.Bus = "amqp://u:secret@127.0.0.1" }, "kafka://"},
+	} {
+		config := serve.Config{Data: filepath.Join(t.TempDir(), "data"), LogLevel: "error"}
+		c.change(&config)
+		v, err := serve.Open(t.Context(), config)
+		if err == nil {
+			_ = v.Close()
+			t.Errorf("%+v was taken", config)
+			continue
+		}
+		if text := err.Error(); !strings.Contains(text, c.want) || strings.Contains(text, "secret") || strings.Contains(text, "\n") {
+			t.Errorf("%q does not say %q in one line without the password", text, c.want)
+		}
+	}
+}
