@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -50,44 +51,14 @@ func (e *apiError) Error() string {
 
 // call sends a request and decodes the answer into out (nil: dropped).
 func (c *client) call(ctx context.Context, method, path string, body, out any) error {
-	var reader io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
-		}
-		reader = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.URL, "/")+path, reader)
+	res, err := c.send(ctx, method, path, body)
 	if err != nil {
-		return fmt.Errorf("address of the server: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.Key)
-	if c.Namespace != "" {
-		req.Header.Set("X-Namespace", c.Namespace)
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("no answer from %s: is varve serve running there? (%w)", c.URL, err)
+		return err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		return fmt.Errorf("read answer of %s %s: %w", method, path, err)
-	}
-	if res.StatusCode >= 400 {
-		var e struct {
-			Error     struct{ Message, Type string }
-			RequestID string `json:"request_id"`
-		}
-		_ = json.Unmarshal(b, &e)
-		if e.Error.Message == "" {
-			e.Error.Message = strings.TrimSpace(string(b))
-		}
-		return &apiError{res.StatusCode, e.Error.Message, e.Error.Type, e.RequestID}
 	}
 	if raw, ok := out.(*json.RawMessage); ok {
 		*raw = b
@@ -100,6 +71,71 @@ func (c *client) call(ctx context.Context, method, path string, body, out any) e
 		return fmt.Errorf("decode answer of %s %s: %w", method, path, err)
 	}
 	return nil
+}
+
+// stream sends a request and gives the lines of its answer as they come, however long that takes.
+func (c *client) stream(ctx context.Context, method, path string, line func([]byte) error) error {
+	patient := *c
+	patient.http.Timeout = 0
+	res, err := patient.send(ctx, method, path, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if err := line(lines.Bytes()); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read answer of %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// send gives the answer to a request, which the caller closes, or an *apiError.
+func (c *client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var reader io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("encode request: %w", err)
+		}
+		reader = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.URL, "/")+path, reader)
+	if err != nil {
+		return nil, fmt.Errorf("address of the server: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Key)
+	if c.Namespace != "" {
+		req.Header.Set("X-Namespace", c.Namespace)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("no answer from %s: is varve serve running there? (%w)", c.URL, err)
+	}
+	if res.StatusCode < 400 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read answer of %s %s: %w", method, path, err)
+	}
+	var e struct {
+		Error     struct{ Message, Type string }
+		RequestID string `json:"request_id"`
+	}
+	_ = json.Unmarshal(b, &e)
+	if e.Error.Message == "" {
+		e.Error.Message = strings.TrimSpace(string(b))
+	}
+	return nil, &apiError{res.StatusCode, e.Error.Message, e.Error.Type, e.RequestID}
 }
 
 func escape(segment string) string { return url.PathEscape(segment) }

@@ -9,10 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"time"
 )
 
 //go:embed demo/cranfield
@@ -247,60 +245,4 @@ func demoTour(ctx context.Context, api *client, o output) error {
 	}
 	fmt.Fprintln(o)
 	return showLineage(ctx, api, o, last.Documents[0].ID)
-}
-
-// answer is what execute gives, as the command line reads it.
-type answer struct {
-	ExecutionID string         `json:"execution_id"`
-	Position    uint64         `json:"position"`
-	ResultHash  string         `json:"result_hash"`
-	Documents   []answerItem   `json:"documents"`
-	Total       int            `json:"total"`
-	Warnings    []string       `json:"warnings"`
-	Statistics  map[string]any `json:"stage_statistics"`
-	took        time.Duration
-	raw         json.RawMessage
-}
-
-type answerItem struct {
-	ID     string  `json:"document_id"`
-	Score  float64 `json:"score"`
-	Title  string  `json:"title"`
-	Author string  `json:"author"`
-	Text   string  `json:"text"`
-	Number string  `json:"number"`
-}
-
-func search(ctx context.Context, api *client, retriever, query string, limit int) (answer, error) {
-	began := time.Now()
-	var raw json.RawMessage
-	err := api.call(ctx, "POST", "/v1/retrievers/"+escape(retriever)+"/execute", map[string]any{"inputs": map[string]any{"query": query}, "limit": limit}, &raw)
-	a := answer{took: time.Since(began), raw: raw}
-	if err != nil {
-		return a, err
-	}
-	return a, json.Unmarshal(raw, &a)
-}
-
-func (a answer) show(w io.Writer, query string) {
-	fmt.Fprintf(w, "\n“%s”\n", query)
-	for i, d := range a.Documents {
-		title := strings.TrimSuffix(strings.TrimSpace(d.Title), ".")
-		if title == "" {
-			title = clip(d.Text, 70)
-		}
-		fmt.Fprintf(w, "  %2d  %.4f  %s\n      %s\n", i+1, d.Score, clip(title, 90), d.ID)
-	}
-	for _, warning := range a.Warnings {
-		fmt.Fprintf(w, "  ! %s\n", warning)
-	}
-	fmt.Fprintf(w, "  %d found in %s, execution %s at position %d\n", a.Total, a.took.Round(100*time.Microsecond), a.ExecutionID, a.Position)
-}
-
-func clip(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
-	}
-	return string(r[:n-1]) + "…"
 }

@@ -53,6 +53,15 @@ func (o output) print(v any, text func(w io.Writer)) error {
 	return e.Encode(v)
 }
 
+// clip cuts a text to n characters.
+func clip(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}
+
 type versionCmd struct{}
 
 // Run prints the version.
