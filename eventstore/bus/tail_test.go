@@ -323,9 +323,13 @@ func TestTailSurvivesItsTopic(t *testing.T) {
 	reach()
 	published(t, s, r)
 	l.expect(t, s, 0)
-	for range 20 { // and by Kafka again, as soon as it has found the new topic
+	// And by Kafka again, as soon as it has found the new topic.
+	for deadline := time.Now().Add(30 * time.Second); x.windows[0].newest() <= 150; {
 		put(t, s, 0, "a", 1)
 		published(t, s, r)
+		if time.Now().After(deadline) {
+			t.Fatal("the tail does not get back to Kafka")
+		}
 	}
 }
 
