@@ -114,8 +114,8 @@ func (e *Engine) write(ctx context.Context, conn *pgxpool.Conn, c *eventstore.Co
 // token: afterwards only a commit that moves it can write the name again.
 func (e *Engine) dropScopes(ctx context.Context, conn *pgxpool.Conn, c *eventstore.Commit) error {
 	if !c.ScopesUntil.IsZero() {
-		if _, err := conn.Exec(ctx, strings.ReplaceAll(`DELETE FROM $S.scopes WHERE id = ANY(ARRAY(
-			SELECT id FROM $S.scopes WHERE time < $1 ORDER BY time LIMIT 2000 FOR UPDATE SKIP LOCKED))`, "$S", e.opts.Schema),
+		if _, err := conn.Exec(ctx, in(e.opts.Schema, `DELETE FROM $S.scopes WHERE id = ANY(ARRAY(
+			SELECT id FROM $S.scopes WHERE time < $1 ORDER BY time LIMIT 2000 FOR UPDATE SKIP LOCKED))`),
 			micros(c.ScopesUntil)); err != nil {
 			return err
 		}
@@ -127,8 +127,8 @@ func (e *Engine) dropScopes(ctx context.Context, conn *pgxpool.Conn, c *eventsto
 	for i, name := range c.DropScopes {
 		ids[i] = scopeID(name)
 	}
-	_, err := conn.Exec(ctx, strings.ReplaceAll(`WITH h AS (SELECT 1 FROM $S.heads WHERE shard = $1 AND token = $2 FOR UPDATE)
-		DELETE FROM $S.scopes WHERE id = ANY($3::bytea[]) AND EXISTS (SELECT 1 FROM h)`, "$S", e.opts.Schema),
+	_, err := conn.Exec(ctx, in(e.opts.Schema, `WITH h AS (SELECT 1 FROM $S.heads WHERE shard = $1 AND token = $2 FOR UPDATE)
+		DELETE FROM $S.scopes WHERE id = ANY($3::bytea[]) AND EXISTS (SELECT 1 FROM h)`),
 		int64(c.Shard), int64(c.Old.Token), ids)
 	return err
 }

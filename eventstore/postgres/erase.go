@@ -44,7 +44,7 @@ func (e *Engine) Erase(ctx context.Context, x *eventstore.Erasure) error {
 // connection it is not known whether it was done, and the caller asks again.
 func (e *Engine) change(ctx context.Context, fn func(tx pgx.Tx, in func(string) string) error) error {
 	return explain(pgx.BeginFunc(ctx, e.writes, func(tx pgx.Tx) error {
-		return fn(tx, func(sql string) string { return strings.ReplaceAll(sql, "$S", e.opts.Schema) })
+		return fn(tx, func(sql string) string { return in(e.opts.Schema, sql) })
 	}))
 }
 

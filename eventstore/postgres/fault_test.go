@@ -125,6 +125,7 @@ func put(s eventstore.Owner, stream string, events ...eventstore.Event) (eventst
 // process commits meanwhile, the append is answered with success and is there
 // once; a statement that arrives late writes nothing.
 func TestConnectionLostAtCommit(t *testing.T) {
+	database(t)
 	for name, way := range map[string]int32{"unsent": unsent, "unanswered": unanswered, "late": late} {
 		for _, contested := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/contested=%v", name, contested), func(t *testing.T) {
@@ -281,6 +282,7 @@ func TestServerConnectionsEnded(t *testing.T) {
 // TestWatch: a commit of another process wakes who waits, with notifications and
 // without them, and after the listening connection was lost.
 func TestWatch(t *testing.T) {
+	database(t)
 	wake := func(t *testing.T, a, b eventstore.Owner, after uint64) time.Duration {
 		t.Helper()
 		soon, stop := context.WithTimeout(context.Background(), 10*time.Second)

@@ -83,6 +83,8 @@ var schemas atomic.Int64
 
 // schema is a new one, dropped with the test.
 func schema(t testing.TB) string {
+	t.Helper()
+	database(t)
 	name := fmt.Sprintf("s%d", schemas.Add(1))
 	t.Cleanup(func() { execute(t, "DROP SCHEMA IF EXISTS "+name+" CASCADE") })
 	return name

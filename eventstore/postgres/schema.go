@@ -167,7 +167,7 @@ func (e *Engine) migrate(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	for _, step := range steps[taken:] {
-		if _, err := tx.Conn().PgConn().Exec(ctx, strings.ReplaceAll(step, "$S", schema)).ReadAll(); err != nil {
+		if _, err := tx.Conn().PgConn().Exec(ctx, in(schema, step)).ReadAll(); err != nil {
 			return err
 		}
 	}

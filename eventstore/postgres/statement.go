@@ -105,12 +105,15 @@ func pageSQL(schema, where, order string) string {
 	WHERE coalesce(before, 0) <= %d ORDER BY e.%s`, rowColumns, size, order, schema, where, order, schema, pageBytes, order)
 }
 
+// in puts the schema's name into a statement.
+func in(schema, sql string) string { return strings.ReplaceAll(sql, "$S", schema) }
+
 func newStatements(schema string) statements {
 	s := statements{channel: "varve_" + schema}
 	for with := range s.commit {
 		s.commit[with] = commitSQL(schema, s.channel, with)
 	}
-	in := func(text string) string { return strings.ReplaceAll(text, "$S", schema) }
+	in := func(text string) string { return in(schema, text) }
 	s.head = in("SELECT token, feed, first, logs, streams, writer FROM $S.heads WHERE shard = $1")
 	s.headFor = s.head + " FOR UPDATE"
 	const logColumns = `l.log, l.name, l.shard, l.closed, l.pieces, l.base_position, l.base, n.key, n.position, n.frame`
