@@ -58,7 +58,8 @@ func (c *committer) apply(ch Changes) {
 	c.head = ch.Head
 }
 
-// lockedCommits is how many commits lock the head first after a lost race.
+// lockedCommits is how many commits in a row lock the head first after a lost
+// race, until none of them had to wait for another process's.
 const lockedCommits = 16
 
 // lockFirst takes the head's lock where the shard is contested, and what queued
@@ -73,6 +74,9 @@ func (c *committer) lockFirst(rs []*request) ([]*request, error) {
 		return rs, fmt.Errorf("append: lock the head of shard %d: %w", c.shard, err)
 	}
 	c.held = true
+	if ch.Head.Token != c.head.Token { // contested still
+		c.contested = lockedCommits
+	}
 	if c.head.Token == noToken || !complete {
 		c.forget()
 		c.head = ch.Head
