@@ -9,13 +9,19 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 )
 
-// version is set by the build (-ldflags "-X main.version=…").
-var version = "dev"
+// version is the module's, which go build takes from the repository's tags and commits.
+var version = func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "(devel)"
+}()
 
 // cli is the whole command line: each field is a verb or a flag, its tags are
 // the help, and every flag is also an environment variable.
