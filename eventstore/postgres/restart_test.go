@@ -1,0 +1,152 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"varve/eventstore"
+	"varve/eventstore/storetest"
+)
+
+// ownServer starts a server that a test may kill, by the script that starts the
+// others too.
+func ownServer(t *testing.T) (dsn string, kill, restart func()) {
+	t.Helper()
+	database(t)
+	script, err := filepath.Abs("../../deploy/services/postgres.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := os.MkdirTemp("", "varve-postgres-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(folder, 0o711); err != nil { // the server's user must reach what is below
+		t.Fatal(err)
+	}
+	run := func(word string) {
+		t.Helper()
+		cmd := exec.Command(script, word, folder)
+		cmd.Stderr = os.Stderr // not a pipe: the server would hold it open
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%s: %v", word, err)
+		}
+	}
+	t.Cleanup(func() {
+		run("stop")
+		os.RemoveAll(folder)
+	})
+	run("start")
+	env, err := os.ReadFile(filepath.Join(folder, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, dsn, _ = strings.Cut(strings.TrimSpace(string(env)), "='")
+	return strings.TrimSuffix(dsn, "'"), func() {
+		text, err := os.ReadFile(filepath.Join(folder, "pid"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}, func() { run("restart") }
+}
+
+// TestServerKilled kills the server itself under load of two processes and starts
+// it again on the same data: what was acknowledged is there, once, and the open
+// stores go on by themselves.
+func TestServerKilled(t *testing.T) {
+	dsn, kill, restart := ownServer(t)
+	var stores []eventstore.Owner
+	for range 2 {
+		s, err := Open(context.Background(), dsn, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		stores = append(stores, s)
+	}
+	var mu sync.Mutex
+	acked := map[eventstore.ID]uint64{}
+	unknown, refused := 0, 0
+	stop := make(chan struct{})
+	answered := make(chan struct{})
+	var wg sync.WaitGroup
+	for k := range 6 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := 0; ; i++ {
+				a, err := put(stores[k%2], fmt.Sprint("s", k), event(i))
+				mu.Lock()
+				switch {
+				case err == nil:
+					acked[a.Records[0].ID] = a.Records[0].Feed
+				case errors.Is(err, eventstore.ErrUnknownOutcome):
+					unknown++
+				default:
+					refused++
+				}
+				mu.Unlock()
+				if err != nil {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					continue
+				}
+				select {
+				case answered <- struct{}{}:
+				case <-stop:
+					return
+				}
+			}
+		}()
+	}
+	const kills = 3
+	for range kills {
+		for range 60 {
+			<-answered
+		}
+		kill()
+		restart()
+	}
+	for range 60 {
+		<-answered
+	}
+	close(stop)
+	wg.Wait()
+	seen, total := 0, 0
+	for r, err := range stores[0].Feed(context.Background(), 0, 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		total++
+		if feed, ok := acked[r.ID]; ok {
+			if feed != r.Feed {
+				t.Fatalf("record %s was acknowledged at %d and is at %d", r.ID, feed, r.Feed)
+			}
+			seen++
+		}
+	}
+	if seen != len(acked) || total > len(acked)+unknown {
+		t.Fatalf("%d records; %d acknowledged, of which %d are there; %d with an unknown outcome", total, len(acked), seen, unknown)
+	}
+	storetest.Whole(t, stores[0])
+	t.Logf("report: server killed %d times under load: %d acknowledged, %d refused, %d unknown, none lost or doubled", kills, len(acked), refused, unknown)
+}
