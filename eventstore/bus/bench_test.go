@@ -31,7 +31,7 @@ func benchStore(b *testing.B) eventstore.Owner {
 // with BenchmarkBareProducer, which sends the same number of messages of the
 // same size and headers, made beforehand, with the same settings.
 func BenchmarkRelay(b *testing.B) {
-	_, k := cluster(b)
+	k := broker(b)
 	s := benchStore(b)
 	topic(b, k, 1)
 	p := publisher(b, k)
@@ -46,7 +46,7 @@ func BenchmarkRelay(b *testing.B) {
 
 // BenchmarkBareProducer is sarama's asynchronous producer alone.
 func BenchmarkBareProducer(b *testing.B) {
-	_, k := cluster(b)
+	k := broker(b)
 	all := feed(b, benchStore(b), 0)
 	topic(b, k, 1)
 	c, err := k.config()
@@ -82,7 +82,7 @@ func BenchmarkBareProducer(b *testing.B) {
 
 // BenchmarkLatency is from an append to a consumer behind Kafka, one at a time.
 func BenchmarkLatency(b *testing.B) {
-	_, k := cluster(b)
+	k := broker(b)
 	s := store(b, 1)
 	topic(b, k, 1)
 	x, l := tail(b, s, k), &ledger{}

@@ -2,8 +2,10 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -33,6 +35,41 @@ func cluster(t testing.TB, opts ...kfake.Opt) (*kfake.Cluster, Kafka) {
 	}
 	t.Cleanup(c.Close)
 	return c, Kafka{Brokers: c.ListenAddrs()}
+}
+
+// broker is the Kafka that VARVE_TEST_KAFKA names (host:port), else one in this
+// process; the topic is the test's own.
+func broker(t testing.TB) Kafka {
+	t.Helper()
+	address := os.Getenv("VARVE_TEST_KAFKA")
+	if address == "" {
+		_, k := cluster(t)
+		return k
+	}
+	k, err := ParseURL("kafka://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Topic = "varve.test." + rand.Text()
+	t.Cleanup(func() {
+		admin := administrator(t, k)
+		defer admin.Close()
+		_ = admin.DeleteTopic(k.Topic)
+	})
+	return k
+}
+
+func administrator(t testing.TB, k Kafka) sarama.ClusterAdmin {
+	t.Helper()
+	c, err := k.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := sarama.NewClusterAdmin(k.Brokers, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return admin
 }
 
 func store(t testing.TB, shards int) eventstore.Owner {

@@ -86,7 +86,7 @@ func FuzzParseURL(f *testing.F) {
 }
 
 func TestEnsure(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {

@@ -103,9 +103,10 @@ func settle(m *sarama.ProducerMessage, err error) {
 	}
 }
 
-// send waits until each message was acknowledged or refused, and tells which.
-func (p *Publisher) send(messages []*sarama.ProducerMessage) ([]error, error) {
-	if len(messages) == 0 {
+// send makes and sends n messages, waits until each was acknowledged or refused,
+// and tells which.
+func (p *Publisher) send(n int, message func(i int) *sarama.ProducerMessage) ([]error, error) {
+	if n == 0 {
 		return nil, nil
 	}
 	p.mu.RLock()
@@ -113,8 +114,9 @@ func (p *Publisher) send(messages []*sarama.ProducerMessage) ([]error, error) {
 	if p.closed {
 		return nil, ErrPublisherClosed
 	}
-	t := &ticket{errs: make([]error, len(messages)), waiting: len(messages), done: make(chan struct{})}
-	for i, m := range messages {
+	t := &ticket{errs: make([]error, n), waiting: n, done: make(chan struct{})}
+	for i := range n {
+		m := message(i)
 		m.Metadata = place{t, i}
 		p.producer.Input() <- m
 	}
@@ -129,14 +131,7 @@ func (p *Publisher) Send(ctx context.Context, records []eventstore.Record) (ackn
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	messages := make([]*sarama.ProducerMessage, len(records))
-	for i := range records {
-		r := &records[i]
-		headers, value := encode(r, p.source, p.limit)
-		messages[i] = &sarama.ProducerMessage{Topic: p.topic, Key: sarama.StringEncoder(r.Log), Value: sarama.ByteEncoder(value),
-			Headers: headers, Partition: int32(r.Shard), Timestamp: r.Time}
-	}
-	errs, err := p.send(messages)
+	errs, err := p.send(len(records), func(i int) *sarama.ProducerMessage { return p.message(&records[i], p.limit) })
 	if err != nil {
 		return 0, err
 	}
@@ -146,6 +141,12 @@ func (p *Publisher) Send(ctx context.Context, records []eventstore.Record) (ackn
 		}
 	}
 	return len(records), nil
+}
+
+func (p *Publisher) message(r *eventstore.Record, limit int) *sarama.ProducerMessage {
+	headers, value := encode(r, p.source, limit)
+	return &sarama.ProducerMessage{Topic: p.topic, Key: sarama.StringEncoder(r.Log), Value: sarama.ByteEncoder(value),
+		Headers: headers, Partition: int32(r.Shard), Timestamp: r.Time}
 }
 
 // Publish sends Watermill messages in one batch and returns when all were
@@ -158,7 +159,7 @@ func (p *Publisher) Publish(topic string, all ...*message.Message) error {
 			return err
 		}
 	}
-	errs, err := p.send(messages)
+	errs, err := p.send(len(messages), func(i int) *sarama.ProducerMessage { return messages[i] })
 	if err != nil {
 		return fmt.Errorf("publish to %s: %w", topic, err)
 	}

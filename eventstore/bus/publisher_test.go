@@ -10,7 +10,7 @@ import (
 
 // A record as a Watermill message is the relay's message.
 func TestPublishRecords(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 2)
 	topic(t, k, 2)
 	put(t, s, 0, "a", 5)

@@ -217,9 +217,7 @@ func (p *Publisher) sendReduced(ctx context.Context, r eventstore.Record) error 
 	if !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
 		return err
 	}
-	headers, value := encode(&r, p.source, 0)
-	errs, err := p.send([]*sarama.ProducerMessage{{Topic: p.topic, Key: sarama.StringEncoder(r.Log), Value: sarama.ByteEncoder(value),
-		Headers: headers, Partition: int32(r.Shard), Timestamp: r.Time}})
+	errs, err := p.send(1, func(int) *sarama.ProducerMessage { return p.message(&r, 0) })
 	if err == nil {
 		err = errs[0]
 	}

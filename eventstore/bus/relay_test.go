@@ -28,7 +28,7 @@ func write(t testing.TB, s eventstore.Store, each int) {
 }
 
 func TestRelayUnderEightWriters(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 3)
 	topic(t, k, 3)
 	r := relay(t, s, k, directory(t))
@@ -91,7 +91,7 @@ func TestRelayReadsAgainAfterErrors(t *testing.T) {
 }
 
 func TestRelayGoesOnWhereItWas(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 3)
 	topic(t, k, 3)
 	folder := t.TempDir()
@@ -123,7 +123,7 @@ func TestRelayGoesOnWhereItWas(t *testing.T) {
 // A place that was kept too early would lose records; one kept too late repeats
 // them, which is what a crash between publishing and keeping does.
 func TestRelayAfterACrashBeforeItsPlaceWasKept(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 1)
 	topic(t, k, 1)
 	put(t, s, 0, "a", 120)
@@ -152,7 +152,7 @@ func (f *forgetful) Save(ctx context.Context, shard int, from follow.Checkpoint,
 }
 
 func TestTwoRelaysAtOnce(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 3)
 	topic(t, k, 3)
 	state := directory(t)
@@ -169,7 +169,7 @@ func TestTwoRelaysAtOnce(t *testing.T) {
 		}
 	})
 	t.Run("with a lease", func(t *testing.T) {
-		k.Topic = "leased"
+		k.Topic = k.topic() + ".leased"
 		topic(t, k, 3)
 		state, lease := directory(t), &follow.Process{}
 		one, two := relay(t, s, k, state), relay(t, s, k, state)
@@ -192,7 +192,7 @@ func TestTwoRelaysAtOnce(t *testing.T) {
 // A topic of another size stops nothing for the shards that have a partition,
 // and says for the others that they have none.
 func TestRelayWithoutAPartition(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 2)
 	topic(t, k, 1)
 	put(t, s, 0, "a", 3)

@@ -78,7 +78,7 @@ func followed(t testing.TB, x *Tail, ledgers []*ledger) (reach, stop func()) {
 
 // From append to a consumer by way of Kafka.
 func TestTailFollowsTheRelay(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 3)
 	topic(t, k, 3)
 	write(t, s, 10) // before anybody listens
@@ -178,7 +178,7 @@ func TestTailWhateverArrives(t *testing.T) {
 
 // Lost, doubled, swapped, unreadable and foreign messages, over the real protocol.
 func TestTailInjectedMessages(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 1)
 	topic(t, k, 1)
 	x, l := tail(t, s, k), &ledger{}
@@ -195,7 +195,9 @@ func TestTailInjectedMessages(t *testing.T) {
 	}
 	raw := func(headers []sarama.RecordHeader, value string) {
 		t.Helper()
-		errs, err := p.send([]*sarama.ProducerMessage{{Topic: k.topic(), Headers: headers, Value: sarama.StringEncoder(value)}})
+		errs, err := p.send(1, func(int) *sarama.ProducerMessage {
+			return &sarama.ProducerMessage{Topic: k.topic(), Headers: headers, Value: sarama.StringEncoder(value)}
+		})
 		if err = errors.Join(append(errs, err)...); err != nil {
 			t.Fatal(err)
 		}
@@ -247,7 +249,7 @@ func arrived(t testing.TB, x *Tail, shard int, feed uint64) {
 
 // While nothing is lost, the store is not asked.
 func TestTailTakesFromKafka(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 1)
 	topic(t, k, 1)
 	x, l := tail(t, s, k), &ledger{}
@@ -274,7 +276,7 @@ func TestTailTakesFromKafka(t *testing.T) {
 
 // Attachments are whole although messages carry only their digests.
 func TestTailAttachments(t *testing.T) {
-	_, k := cluster(t)
+	k := broker(t)
 	s := store(t, 1)
 	topic(t, k, 1)
 	x, l := tail(t, s, k), &ledger{}
@@ -335,14 +337,7 @@ func TestTailSurvivesItsTopic(t *testing.T) {
 
 func remake(t *testing.T, k Kafka) {
 	t.Helper()
-	conf, err := k.config()
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := sarama.NewClusterAdmin(k.Brokers, conf)
-	if err != nil {
-		t.Fatal(err)
-	}
+	admin := administrator(t, k)
 	defer admin.Close()
 	if err := admin.DeleteTopic(k.topic()); err != nil {
 		t.Fatal(err)
