@@ -57,6 +57,7 @@ func TestSlowBodies(t *testing.T) {
 			t.Fatalf("request %d of a connection: %v, %v", i, res, err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
 		<-time.After(2 * patience)
 	}
 }
