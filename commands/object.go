@@ -176,6 +176,7 @@ func (h *Handler) decideObject(ctx context.Context, in In, c domain.Config, b do
 	object := domain.Object{BucketID: b.BucketID, ConfigVersion: c.Version, KeyPrefix: o.KeyPrefix, Fields: o.Fields,
 		Metadata: o.Metadata, Blobs: o.Blobs, Edges: o.Edges, IdempotencyKey: o.IdempotencyKey}
 	expect := eventstore.New()
+	object = b.WithDefaults(object)
 	if err := b.CheckObject(object); err != nil {
 		return object, expect, nil, err
 	}
@@ -226,6 +227,7 @@ func (h *Handler) ChangeObject(ctx context.Context, in In, bucket, objectID stri
 		if err := keyStays(b, before.Object, o); err != nil {
 			return nil, err
 		}
+		o = b.WithDefaults(o)
 		if err := b.CheckObject(o); err != nil {
 			return nil, err
 		}

@@ -175,3 +175,20 @@ func TestKeyStatusAndNames(t *testing.T) {
 		t.Errorf("names that differ in case only are different: %v", err)
 	}
 }
+
+// Defaults fill what is missing or null, and leave alone what was written.
+func TestObjectDefaults(t *testing.T) {
+	b := Bucket{Schema: json.RawMessage(`{"properties":{"lang":{"type":"string","required":true,"default":"en"},"n":{"type":"number","default":7},"text":{"type":"text","default":"none"},"free":{"type":"string"}}}`)}
+	o := Object{Fields: map[string]json.RawMessage{"n": json.RawMessage(`1.50`), "lang": json.RawMessage(`null`)}, Blobs: []Blob{{Property: "text"}}}
+	got := b.WithDefaults(o)
+	if err := b.CheckObject(got); err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := json.Marshal(got.Fields)
+	if want := `{"lang":"en","n":1.50}`; string(raw) != want {
+		t.Errorf("fields %s, want %s", raw, want)
+	}
+	if string(o.Fields["lang"]) != "null" {
+		t.Error("the object that was given changed")
+	}
+}

@@ -129,6 +129,30 @@ func (b Bucket) Declares(field string) bool {
 	return err == nil && schema.Has(field)
 }
 
+// WithDefaults gives the object with the schema's defaults in the place of top
+// level fields that are missing or null; what was written stays as it was written.
+func (b Bucket) WithDefaults(o Object) Object {
+	schema, err := ParseBucketSchema("bucket_schema", b.Schema)
+	if b.Schema == nil || err != nil {
+		return o
+	}
+	given := map[string]any{}
+	for name, raw := range o.Fields {
+		if string(raw) != "null" {
+			given[name] = raw
+		}
+	}
+	for _, blob := range o.Blobs {
+		given[blob.Property] = BlobValue
+	}
+	for name, v := range schema.ApplyDefaults(given) {
+		if _, there := given[name]; !there {
+			o.Fields = with(o.Fields, name, json.RawMessage(EncodeValue(v)))
+		}
+	}
+	return o
+}
+
 // CheckObject says what of an object does not fit the bucket's schema. Blobs
 // count as the field that their property names.
 func (b Bucket) CheckObject(o Object) error {

@@ -17,6 +17,7 @@ type serveCmd struct {
 
 // Run serves until the context ends (SIGINT, SIGTERM).
 func (c serveCmd) Run(ctx context.Context, o output) error {
+	c.Version = version
 	v, err := serve.Open(ctx, c.Config)
 	if err != nil {
 		return err

@@ -22,5 +22,6 @@ type Config struct {
 	RateLimit    int           `help:"Requests a minute of one key, per class; -1: no limit." default:"-1" env:"VARVE_RATE_LIMIT"`
 	Drain        time.Duration `help:"How long requests under way may take when the server stops." default:"10s" env:"VARVE_DRAIN"`
 	LogLevel     string        `help:"What is logged: debug, info, warn, error." enum:"debug,info,warn,error" default:"info" env:"VARVE_LOG_LEVEL"`
+	Version      string        `kong:"-"` // of the build, shown by /v1/health
 	LogFormat    string        `help:"How it is logged: text, json." enum:"text,json" default:"text" env:"VARVE_LOG_FORMAT"`
 }

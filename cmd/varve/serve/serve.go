@@ -112,7 +112,7 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 	v.API = http.New(http.Deps{
 		Reads: v.Reads, Commands: v.Commands, Organizations: v.Commands.Organizations, Configs: v.Commands.Configs,
 		LookupKey: v.lookupKey, HashKey: v.Commands.Keys.Hash, Log: v.log,
-		Checks: v.checks(), Limits: http.Limits{Body: c.MaxBody, Rate: c.rates()},
+		Version: c.Version, Checks: v.checks(), Limits: http.Limits{Body: c.MaxBody, Rate: c.rates()},
 	})
 	return v, nil
 }
