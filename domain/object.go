@@ -147,7 +147,7 @@ func (b Bucket) WithDefaults(o Object) Object {
 	}
 	for name, v := range schema.ApplyDefaults(given) {
 		if _, there := given[name]; !there {
-			o.Fields = with(o.Fields, name, json.RawMessage(EncodeValue(v)))
+			o.Fields = with(o.Fields, name, EncodeValue(v))
 		}
 	}
 	return o

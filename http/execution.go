@@ -56,8 +56,14 @@ type executeBody struct {
 
 func (b executeBody) limit() int { return max(b.Limit, b.PageSize, b.Settings.Limit) }
 
+// maxInputs bounds the inputs of an execution, which its record keeps for good.
+const maxInputs = 256 << 10
+
 // request pins the position and reads what the body and the query ask.
 func (s *Server) request(ctx context.Context, r *Request[executeBody]) (retrieve.Request, error) {
+	if n := len(r.Body.Inputs); n > maxInputs {
+		return retrieve.Request{}, domain.Invalid("inputs", "length", "are %d bytes; an execution and its record take at most %d", n, maxInputs)
+	}
 	at, cfg, err := s.pin(ctx, r.Call)
 	if err != nil {
 		return retrieve.Request{}, err
