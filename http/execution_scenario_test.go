@@ -41,7 +41,7 @@ func TestExecutionScenario(t *testing.T) {
 		Step{Name: "the next", Do: run, Events: executed, Body: `{"inputs":{"query":"a monster aboard a ship in space"},"pagination":{"method":"cursor","limit":2,"cursor":"${next}"}}`, Check: map[string]any{"documents.#": 1, "pagination.has_next": false}},
 		Step{Name: "vectors", Do: run + "?return_vectors=true", Events: executed, Body: `{"inputs":{"query":"x"},"limit":1}`, Check: map[string]any{"documents.#": 1, "documents.0._vectors": Present}},
 		Step{Name: "explained as it ran", Do: run + "?explain=true", Events: executed, Body: `{"inputs":{"query":"x"}}`, Check: map[string]any{"explain_plan.execution_plan.0.stage_id": "feature_search", "explain_plan.execution_plan.0.actual.output": 4}},
-		Step{Name: "inputs that are too long", Do: run, Status: 422, Body: `{"inputs":{"query":"` + strings.Repeat("x", 300_000) + `"}}`, Check: map[string]any{"error.details.validation_errors.0.location.0": "inputs"}},
+		Step{Name: "inputs that are too long", Do: run, Status: 422, Body: `{"inputs":{"query":"` + strings.Repeat("x", 300_000) + `"}}`, Check: map[string]any{"error.details.validation_errors.0.location.1": "inputs"}},
 		Step{Name: "as it was", Do: run + "?as_of=${full}", Status: 404},
 		Step{Name: "explain without running", Do: "POST /v1/retrievers/find/execute/explain", Body: `{"inputs":{"query":"x"}}`, Check: map[string]any{"execution_plan.#": 3, "retriever_name": "find"}},
 		Step{Name: "explain, seed", Do: "POST /v1/retrievers/${r}/explain", Check: map[string]any{"execution_plan.#": 3}},
