@@ -14,7 +14,7 @@ go build -o .cache/suites ./deploy/suites
 
 case $mode in
 all)
-  .cache/suites -list deploy/suites.txt -- go test -json -timeout 10m ./...
+  .cache/suites -list deploy/suites.txt -- go test -json -count 1 -timeout 10m ./...
   ;;
 race)
   plain=()
@@ -22,9 +22,9 @@ race)
     [ -d "./${package#varve/}" ] || continue
     if [ -z "$flags" ]; then plain+=("$package"); continue; fi
     # shellcheck disable=SC2086 # several flags are meant
-    CGO_ENABLED=1 .cache/suites -- go test -json -race -timeout 15m $flags "$package"
+    CGO_ENABLED=1 .cache/suites -- go test -json -race -count 1 -timeout 15m $flags "$package"
   done < <(sed -E 's/[[:space:]]*#.*//; /^[[:space:]]*$/d; /^-/d' deploy/race.txt)
-  [ ${#plain[@]} -eq 0 ] || CGO_ENABLED=1 .cache/suites -- go test -json -race -timeout 15m "${plain[@]}"
+  [ ${#plain[@]} -eq 0 ] || CGO_ENABLED=1 .cache/suites -- go test -json -race -count 1 -timeout 15m "${plain[@]}"
   ;;
 *) echo "deploy/test.sh: $mode is neither all nor race" >&2; exit 2 ;;
 esac

@@ -116,7 +116,7 @@ func (e *Engine) dropScopes(ctx context.Context, conn *pgxpool.Conn, c *eventsto
 	if !c.ScopesUntil.IsZero() {
 		if _, err := conn.Exec(ctx, in(e.opts.Schema, `DELETE FROM $S.scopes WHERE id = ANY(ARRAY(
 			SELECT id FROM $S.scopes WHERE time < $1 ORDER BY time LIMIT 2000 FOR UPDATE SKIP LOCKED))`),
-			micros(c.ScopesUntil)); err != nil {
+			eventstore.Micros(c.ScopesUntil)); err != nil {
 			return err
 		}
 	}
@@ -174,7 +174,7 @@ func (e *Engine) params(c *eventstore.Commit) (with int, params [][]byte) {
 			}),
 			texts(c.Logs, pieces),
 			numbers(c.Logs, func(l *eventstore.LogInfo) uint64 { return l.Position }),
-			raw(c.Logs, pgtype.ByteaOID, 40, func(l *eventstore.LogInfo) []byte { return appendBase(nil, l.Hash, l.Time) }))
+			raw(c.Logs, pgtype.ByteaOID, 40, func(l *eventstore.LogInfo) []byte { return eventstore.AppendBase(nil, l.Hash, l.Time) }))
 	}
 	if len(c.Closed) > 0 { // the part does not see the rows that the one before makes
 		with |= withClosed
@@ -190,7 +190,7 @@ func (e *Engine) params(c *eventstore.Commit) (with int, params [][]byte) {
 			raw(c.Scopes, pgtype.ByteaOID, 32, func(s *scope) []byte { return s.Digest[:] }),
 			numbers(c.Scopes, func(s *scope) uint64 { return s.First }),
 			numbers(c.Scopes, func(s *scope) int { return s.Count }),
-			numbers(c.Scopes, func(s *scope) int64 { return micros(s.Time) }))
+			numbers(c.Scopes, func(s *scope) int64 { return eventstore.Micros(s.Time) }))
 	}
 	if len(c.Blobs) > 0 {
 		with |= withBlobs

@@ -21,7 +21,7 @@ func (e *Engine) Erase(ctx context.Context, x *eventstore.Erasure) error {
 			keys[i] = eventKey(k.Shard, k.Feed)
 		}
 		if _, err := tx.Exec(ctx, in(fmt.Sprintf(`UPDATE $S.events SET data = NULL, packed = NULL,
-			frame = overlay(frame PLACING '\x%s'::bytea FROM %d) WHERE key = ANY($1::bigint[])`, strings.Repeat("00", frameMeta-frameSalt), frameSalt+1)), keys); err != nil {
+			frame = overlay(frame PLACING '\x%s'::bytea FROM %d) WHERE key = ANY($1::bigint[])`, strings.Repeat("00", eventstore.FrameMeta-eventstore.FrameSalt), eventstore.FrameSalt+1)), keys); err != nil {
 			return err
 		}
 		for _, b := range x.Put {
@@ -81,7 +81,7 @@ func cut(ctx context.Context, tx pgx.Tx, in func(string) string, shard int, last
 	if _, err := tx.Exec(ctx, in(fmt.Sprintf(`INSERT INTO $S.logs SELECT l.log, l.name, l.shard, l.token, l.closed, l.pieces, n.position, substr(n.frame, %d, %d) FROM (
 			SELECT DISTINCT ON (log) log, position, frame FROM $S.events WHERE key BETWEEN $1 AND $2 ORDER BY log, position DESC) n
 		CROSS JOIN LATERAL (SELECT * FROM $S.logs WHERE log = n.log LIMIT 1) l
-		ON CONFLICT (log) DO UPDATE SET base_position = excluded.base_position, base = excluded.base`, frameHash+1, frameSchema-frameHash)), from, to); err != nil {
+		ON CONFLICT (log) DO UPDATE SET base_position = excluded.base_position, base = excluded.base`, eventstore.FrameHash+1, eventstore.FrameSchema-eventstore.FrameHash)), from, to); err != nil {
 		return err
 	}
 	var refs []string

@@ -78,13 +78,13 @@ func logInfo(v [][]byte) (i eventstore.LogInfo, err error) {
 	i.Key, i.Name = toInt(v[0]), eventstore.LogID(v[1])
 	i.Exists, i.Shard, i.Closed = true, int(toInt(v[2])), v[3][0] != 0
 	i.Position = toUint(v[5])
-	if i.Hash, i.Time, err = readBase(v[6]); err != nil {
+	if i.Hash, i.Time, err = eventstore.ReadBase(v[6]); err != nil {
 		return i, err
 	}
 	if v[7] != nil {
 		var newest eventstore.Row
 		newest.Shard, newest.Feed = splitKey(toInt(v[7]))
-		if err := readFrame(v[9], &newest); err != nil {
+		if err := eventstore.ReadFrame(v[9], &newest); err != nil {
 			return i, err
 		}
 		i.Feed, i.Position, i.Hash, i.Time = newest.Feed, toUint(v[8]), newest.Hash, newest.Time
@@ -193,7 +193,7 @@ func scanRows(r pgx.Rows, hint int) ([]eventstore.Row, error) {
 func scanRow(v [][]byte, r *eventstore.Row) error {
 	r.Shard, r.Feed = splitKey(toInt(v[0]))
 	r.Position, r.Version, r.Type = toUint(v[1]), toUint(v[2]), string(v[3])
-	if err := readFrame(v[4], r); err != nil {
+	if err := eventstore.ReadFrame(v[4], r); err != nil {
 		return err
 	}
 	if v[5] == nil {

@@ -53,7 +53,7 @@ CREATE TABLE $S.events (
 	stream   bigint NOT NULL,
 	version  bigint NOT NULL,
 	type     text   NOT NULL,
-	frame    bytea  NOT NULL, -- see frame.go
+	frame    bytea  NOT NULL, -- see eventstore/frame.go
 	data     text,            -- JSON as given; NULL when erased
 	packed   bytea            -- attachments, or where they lie
 );

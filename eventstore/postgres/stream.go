@@ -131,7 +131,7 @@ func (e *Engine) Scope(ctx context.Context, name string) (s eventstore.Scope, ok
 }
 
 func scope(v [][]byte) (s eventstore.Scope) {
-	s = eventstore.Scope{Name: string(v[0]), Shard: int(toInt(v[1])), First: toUint(v[3]), Count: int(toInt(v[4])), Time: fromMicros(toInt(v[5]))}
+	s = eventstore.Scope{Name: string(v[0]), Shard: int(toInt(v[1])), First: toUint(v[3]), Count: int(toInt(v[4])), Time: eventstore.FromMicros(toInt(v[5]))}
 	copy(s.Digest[:], v[2])
 	return s
 }

@@ -77,7 +77,7 @@ func eventParams(params [][]byte, rows []row) [][]byte {
 		numbers(rows, func(r *row) int64 { return (*r).StreamKey }),
 		numbers(rows, func(r *row) uint64 { return (*r).Version }),
 		texts(rows, func(r *row) string { return (*r).Type }),
-		array(len(rows), pgtype.ByteaOID, frameMeta+128, func(b []byte, i int) ([]byte, bool) { return appendFrame(b, rows[i]), true }),
+		array(len(rows), pgtype.ByteaOID, eventstore.FrameMeta+128, func(b []byte, i int) ([]byte, bool) { return eventstore.AppendFrame(b, rows[i]), true }),
 		raw(rows, pgtype.TextOID, 256, func(r *row) []byte {
 			if (*r).Erased {
 				return nil

@@ -283,7 +283,7 @@ func (b *bare) commit(size int) error {
 				log := st % benchLogs
 				b.feed++
 				b.pos[log]++
-				frame := make([]byte, frameMeta, frameMeta+len(b.meta))
+				frame := make([]byte, eventstore.FrameMeta, eventstore.FrameMeta+len(b.meta))
 				binary.BigEndian.PutUint64(frame, uint64(b.feed))
 				args = append(args, b.feed, 1+log, b.pos[log], st, b.events%perStream+1, "document.written", append(frame, b.meta...), b.data, nil)
 				b.events++

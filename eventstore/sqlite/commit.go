@@ -57,7 +57,7 @@ func (e *Engine) write(c *eventstore.Commit) error {
 		}
 		if _, err := e.w.exec("INSERT INTO logs (log, name, shard, token, pieces, base_position, base) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			l.Key, string(l.Name), int64(l.Shard), int64(h.Token), strings.Join(pieces, " "),
-			int64(l.Position), appendBase(nil, l.Hash, l.Time)); err != nil {
+			int64(l.Position), eventstore.AppendBase(nil, l.Hash, l.Time)); err != nil {
 			return err
 		}
 	}
@@ -100,7 +100,7 @@ func (e *Engine) writeScopes(c *eventstore.Commit) error {
 	if !c.ScopesUntil.IsZero() {
 		// Rows are in the order of time: look at the oldest only.
 		if _, err := e.w.exec(`DELETE FROM scopes WHERE rowid IN (SELECT rowid FROM (
-			SELECT rowid, time FROM scopes ORDER BY rowid LIMIT 2000) WHERE time < ?)`, micros(c.ScopesUntil)); err != nil {
+			SELECT rowid, time FROM scopes ORDER BY rowid LIMIT 2000) WHERE time < ?)`, eventstore.Micros(c.ScopesUntil)); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func (e *Engine) writeScopes(c *eventstore.Commit) error {
 	for i := range c.Scopes {
 		s := &c.Scopes[i]
 		if _, err := e.w.exec("INSERT INTO scopes VALUES (?, ?, ?, ?, ?, ?)", s.Name, int64(s.Shard), s.Digest[:],
-			int64(s.First), int64(s.Count), micros(s.Time)); err != nil {
+			int64(s.First), int64(s.Count), eventstore.Micros(s.Time)); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func appendRow(args []driver.Value, r *eventstore.Row) []driver.Value {
 	if len(r.Packed) > 0 {
 		packed = r.Packed
 	}
-	frame := appendFrame(make([]byte, 0, frameMeta+len(r.MetaBytes)), r)
+	frame := eventstore.AppendFrame(make([]byte, 0, eventstore.FrameMeta+len(r.MetaBytes)), r)
 	return append(args, eventKey(r.Shard, r.Feed), r.LogKey, int64(r.Position), r.StreamKey, int64(r.Version), r.Type, frame, data, packed)
 }
 
@@ -211,7 +211,7 @@ func (e *Engine) emptyLog() (done bool, err error) {
 func (e *Engine) eraseRows(x *eventstore.Erasure) error {
 	for _, k := range x.Rows {
 		if _, err := e.w.exec("UPDATE events SET data = NULL, packed = NULL, frame = CAST(substr(frame, 1, ?) || zeroblob(16) || substr(frame, ?) AS BLOB) WHERE key = ?",
-			int64(frameSalt), int64(frameMeta+1), eventKey(k.Shard, k.Feed)); err != nil {
+			int64(eventstore.FrameSalt), int64(eventstore.FrameMeta+1), eventKey(k.Shard, k.Feed)); err != nil {
 			return err
 		}
 	}

@@ -68,13 +68,13 @@ func (e *Engine) logInfo(c *conn, row []driver.Value) (eventstore.LogInfo, error
 	i.Exists, i.Shard, i.Closed = true, int(row[2].(int64)), row[3].(int64) != 0
 	i.Position = number(row[5])
 	var err error
-	if i.Hash, i.Time, err = readBase(row[6].([]byte)); err != nil {
+	if i.Hash, i.Time, err = eventstore.ReadBase(row[6].([]byte)); err != nil {
 		return i, err
 	}
 	if row[7] != nil {
 		var newest eventstore.Row
 		newest.Shard, newest.Feed = splitKey(row[7].(int64))
-		if err := readFrame(row[9].([]byte), &newest); err != nil {
+		if err := eventstore.ReadFrame(row[9].([]byte), &newest); err != nil {
 			return i, err
 		}
 		i.Feed, i.Position, i.Hash, i.Time = newest.Feed, number(row[8]), newest.Hash, newest.Time
@@ -178,7 +178,7 @@ func (e *Engine) page(c *conn, limit, hint int, upTo uint64, where string, args 
 func (e *Engine) scan(c *conn, row []driver.Value, r *eventstore.Row) (err error) {
 	r.Shard, r.Feed = splitKey(row[0].(int64))
 	r.Position, r.Version, r.Type = number(row[1]), number(row[2]), row[3].(string)
-	if err := readFrame(row[4].([]byte), r); err != nil {
+	if err := eventstore.ReadFrame(row[4].([]byte), r); err != nil {
 		return err
 	}
 	if row[5] == nil {

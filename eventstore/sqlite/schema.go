@@ -46,7 +46,7 @@ CREATE TABLE events (
 	stream   INTEGER NOT NULL,
 	version  INTEGER NOT NULL,
 	type     TEXT    NOT NULL,
-	frame    BLOB    NOT NULL, -- see frame.go: a column costs more than its bytes
+	frame    BLOB    NOT NULL, -- see eventstore/frame.go: a column costs more than its bytes
 	data     BLOB,             -- JSON as given; NULL when erased
 	packed   BLOB              -- attachments, or where they lie
 );

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"varve/eventstore"
 	"varve/eventstore/failpoint"
@@ -230,18 +229,4 @@ func (e *Engine) tx(fn func() error) error {
 		return err
 	}
 	return failpoint.Hit("sqlite.after-commit")
-}
-
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func fromMicros(n int64) time.Time {
-	if n == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(n).UTC()
 }

@@ -124,7 +124,7 @@ func (e *Engine) Scope(ctx context.Context, name string) (s eventstore.Scope, ok
 
 func scope(row []driver.Value) eventstore.Scope {
 	return eventstore.Scope{Name: row[0].(string), Shard: int(row[1].(int64)), Digest: hash(row[2]), First: number(row[3]),
-		Count: int(row[4].(int64)), Time: fromMicros(row[5].(int64))}
+		Count: int(row[4].(int64)), Time: eventstore.FromMicros(row[5].(int64))}
 }
 
 // Scopes lists a shard's idempotency rows.
