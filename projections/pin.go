@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"sync"
 
 	"varve/eventstore"
@@ -200,21 +199,11 @@ func (r *Runner) await(ctx context.Context, ms []*model, head logHead) (uint64, 
 
 // positionAt is the newest position of a log whose record has at most a feed position.
 func (r *Runner) positionAt(ctx context.Context, log eventstore.LogID, head, feed uint64) (uint64, error) {
-	var failed error
-	n := sort.Search(int(head), func(i int) bool { // the first position, less one, whose record is beyond
-		for rec, err := range r.store.Read(ctx, log, uint64(i), 1) {
-			if err != nil {
-				failed = err
-				return true
-			}
-			return rec.Feed > feed
-		}
-		return true
-	})
-	if failed != nil {
-		return 0, fmt.Errorf("pin %s: %w", log, failed)
+	n, err := eventstore.SearchLog(ctx, r.store, log, head, func(rec eventstore.Record) bool { return rec.Feed > feed })
+	if err != nil {
+		return 0, fmt.Errorf("pin %s: %w", log, err)
 	}
-	return uint64(n), nil
+	return n, nil
 }
 
 // WaitApplied waits until all models have reached a feed position of a shard, or

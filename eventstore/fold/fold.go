@@ -88,13 +88,6 @@ func (c *Cache[S]) At(ctx context.Context, log eventstore.LogID, position uint64
 	return s, nil
 }
 
-// Forget drops what is kept of a log.
-func (c *Cache[S]) Forget(log eventstore.LogID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.logs, log)
-}
-
 func (c *Cache[S]) entry(log eventstore.LogID) *entry[S] {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"fmt"
-	"sort"
 	"time"
 
 	"varve/commands"
@@ -105,22 +104,11 @@ func (v *Varve) traceBody(ctx context.Context, log eventstore.LogID, position ui
 }
 
 // atTime finds the newest position of a log that is not younger than a time:
-// times never go back within a log, so halving finds it.
+// times never go back within a log.
 func (v *Varve) atTime(ctx context.Context, log eventstore.LogID, t time.Time) (uint64, error) {
 	head, err := v.Store.LogHead(ctx, log)
 	if err != nil {
 		return 0, err
 	}
-	var failed error
-	n := sort.Search(int(head.Position), func(i int) bool {
-		for r, err := range v.Store.Read(ctx, log, uint64(i), 1) {
-			if err != nil {
-				failed = err
-				return true
-			}
-			return r.Time.After(t)
-		}
-		return true
-	})
-	return uint64(n), failed
+	return eventstore.SearchLog(ctx, v.Store, log, head.Position, func(r eventstore.Record) bool { return r.Time.After(t) })
 }
