@@ -13,6 +13,7 @@ type Config struct {
 	Listen       string        `help:"Address to serve HTTP on; port 0 chooses a free one." default:"127.0.0.1:8080" env:"VARVE_LISTEN"`
 	Store        string        `help:"Where the log is: empty for a file in --data, or a PostgreSQL server (postgres://user@host/database)." env:"VARVE_STORE"`
 	Bus          string        `help:"Where every record is published too: empty for nowhere, or Kafka (kafka://host:port?topic=varve.events)." env:"VARVE_BUS"`
+	Blobs        string        `help:"Where blobs are: empty for files in --data, or a bucket of an S3 server (s3://bucket?region=us-east-1); credentials come from the standard AWS environment." env:"VARVE_BLOBS"`
 	Organization string        `help:"Name of the organization that an empty directory begins with." default:"Varve" env:"VARVE_ORGANIZATION"`
 	Email        string        `help:"E-mail address of its first user." default:"admin@localhost.localdomain" env:"VARVE_EMAIL"`
 	Workers      int           `help:"Objects that are extracted at once." default:"8" env:"VARVE_WORKERS"`

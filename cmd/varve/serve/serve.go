@@ -80,10 +80,7 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 	if v.Executed, err = v.openStore(ctx, "executions.db", "varve_executions"); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(v.dir.file("blobs"), 0o700); err != nil {
-		return nil, fmt.Errorf("make blob directory: %w", err)
-	}
-	if v.Reads.Blobs, err = blob.Open(ctx, v.dir.file("blobs"), blob.Options{}); err != nil {
+	if v.Reads.Blobs, err = v.openBlobs(ctx); err != nil {
 		return nil, err
 	}
 	if v.Reads.Fetch, err = blob.NewFetcher(blob.FetchOptions{AllowPrivate: c.AllowPrivate, Root: c.Files}); err != nil {

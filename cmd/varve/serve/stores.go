@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"varve/eventstore"
+	"varve/eventstore/blob"
 	"varve/eventstore/bus"
 	"varve/eventstore/postgres"
 	"varve/eventstore/sqlite"
@@ -23,6 +24,25 @@ func (v *Varve) openStore(ctx context.Context, file, schema string) (eventstore.
 		return postgres.Open(ctx, where, postgres.Options{Schema: schema})
 	}
 	return nil, fmt.Errorf("--store names neither nothing (a file in --data) nor a PostgreSQL server: write postgres://user@host/database")
+}
+
+// openBlobs opens what holds bytes too large for the log: the data directory, or
+// the bucket that --blobs names.
+func (v *Varve) openBlobs(ctx context.Context) (*blob.Store, error) {
+	if where := v.Config.Blobs; where != "" {
+		if !strings.HasPrefix(where, "s3://") {
+			return nil, fmt.Errorf("--blobs names neither nothing (files in --data) nor a bucket: write s3://bucket")
+		}
+		store, err := blob.Open(ctx, where, blob.Options{})
+		if err != nil {
+			return nil, fmt.Errorf("--blobs: %w", err)
+		}
+		return store, nil
+	}
+	if err := os.MkdirAll(v.dir.file("blobs"), 0o700); err != nil {
+		return nil, fmt.Errorf("make blob directory: %w", err)
+	}
+	return blob.Open(ctx, v.dir.file("blobs"), blob.Options{})
 }
 
 // relay makes the topic where it does not exist and publishes every record of
