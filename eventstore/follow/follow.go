@@ -81,6 +81,14 @@ type Consumer interface {
 	Take(ctx context.Context, m Move) error
 }
 
+// Watcher is a Consumer whose state other processes move too.
+type Watcher interface {
+	// Watch calls seen with the state as of now, and again after it was moved by
+	// whatever process, until ctx ends. Moves that follow each other fast may be
+	// seen as one.
+	Watch(ctx context.Context, shard int, seen func(State)) error
+}
+
 // ErrMoved says that somebody else moved the checkpoint.
 var ErrMoved = errors.New("the checkpoint was moved by another follower")
 

@@ -26,6 +26,7 @@ type Follower struct {
 	Consumer Consumer
 	Types    []string                    // event types to hand over; none: all
 	Lease    Lease                       // nil: none is needed
+	Standby  bool                        // never tries for the lease: only watches what others apply
 	PageSize int                         // records at most; 0 means 1,000
 	Tries    int                         // how often a poison event is tried alone; 0 means 3
 	Backoff  func(try int) time.Duration // before try 1, 2, …; nil: 50 ms doubling up to 5 s
@@ -87,18 +88,74 @@ func (f *Follower) init() {
 
 // Run follows until the context ends, and then returns nil after the page that
 // is being applied. Other errors are refusals: a *CheckpointError, or a closed
-// store. It is called once.
+// store. While another follower has the lease it stands by: where the consumer is
+// a Watcher, Applied and Parked tell what that one has reached. It is called once.
 func (f *Follower) Run(ctx context.Context) error {
 	f.init()
 	defer close(f.done)
-	if f.Lease != nil {
-		held, release, err := f.Lease.Acquire(ctx, fmt.Sprintf("%s/%d", f.Name, f.Shard))
-		if err != nil {
+	for {
+		held, release, err := f.acquire(ctx)
+		if err == nil {
+			err = f.own(held)
+			release()
+		}
+		if err != nil || ctx.Err() != nil {
 			return stopped(ctx, err)
 		}
-		defer release()
-		ctx = held
+		f.Logger.Warn("feed follower lost its lease", "consumer", f.Name, "shard", f.Shard)
 	}
+}
+
+// acquire waits for the lease, standing by.
+func (f *Follower) acquire(ctx context.Context) (held context.Context, release func(), err error) {
+	if f.Lease == nil && !f.Standby {
+		return ctx, func() {}, nil
+	}
+	if w, ok := f.Consumer.(Watcher); ok {
+		var watching sync.WaitGroup
+		defer watching.Wait()
+		until, stop := context.WithCancel(ctx)
+		defer stop()
+		watching.Go(func() { f.watch(until, w) })
+		watching.Go(func() {
+			for {
+				select {
+				case c := <-f.commands:
+					c.reply <- fmt.Errorf("%s, shard %d: %w", f.Name, f.Shard, ErrStandby)
+				case <-until.Done():
+					return
+				}
+			}
+		})
+	}
+	if f.Standby {
+		<-ctx.Done()
+		return nil, nil, ctx.Err()
+	}
+	return f.Lease.Acquire(ctx, fmt.Sprintf("%s/%d", f.Name, f.Shard))
+}
+
+// watch publishes what the follower that has the lease has reached.
+func (f *Follower) watch(ctx context.Context, w Watcher) {
+	for try := 1; ; try++ {
+		err := w.Watch(ctx, f.Shard, func(state State) {
+			try = 0
+			f.failing.Store(nil)
+			f.publish(f.session(state))
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		f.fail(err)
+		f.Logger.Warn("cannot see what others have applied: trying again", "consumer", f.Name, "shard", f.Shard, "error", err)
+		if !f.sleep(ctx, max(try, 1)) {
+			return
+		}
+	}
+}
+
+// own follows while the lease is held.
+func (f *Follower) own(ctx context.Context) error {
 	for try := 1; ; try++ {
 		before := f.applied.Load()
 		err := f.follow(ctx)
@@ -130,6 +187,14 @@ type page struct {
 	err     error
 }
 
+func (f *Follower) session(state State) *session {
+	s := &session{f: f, at: state.Checkpoint, parked: make(map[Key]Parked, len(state.Parked))}
+	for _, p := range state.Parked {
+		s.parked[p.Key()] = p
+	}
+	return s
+}
+
 func (f *Follower) follow(ctx context.Context) error {
 	state, err := f.Consumer.Load(ctx, f.Shard)
 	if err != nil {
@@ -138,10 +203,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	if err := Check(ctx, f.Store, f.Name, f.Shard, state.Checkpoint); err != nil {
 		return err
 	}
-	s := &session{f: f, at: state.Checkpoint, parked: map[Key]Parked{}}
-	for _, p := range state.Parked {
-		s.parked[p.Key()] = p
-	}
+	s := f.session(state)
 	f.failing.Store(nil)
 	if f.Saw != nil {
 		f.Saw(nil)
@@ -284,6 +346,10 @@ func (f *Follower) WaitApplied(ctx context.Context, feed uint64) error {
 		}
 	}
 }
+
+// ErrStandby says that another process has the lease: what is asked of the
+// follower must be asked there.
+var ErrStandby = errors.New("another process follows for this consumer")
 
 // ErrStopped says that the follower does not run any more.
 var ErrStopped = errors.New("the follower has stopped")
