@@ -37,7 +37,7 @@ test: python lint-tool build ## everything that CI asks: lint, all suites, then 
 quick: ## the suites that need nothing but Go; prints what was skipped
 	@go run ./deploy/suites -- go test -json ./...
 
-up: ## PostgreSQL for development and tests; installs it where it is missing, says how it is reached
+up: ## PostgreSQL, Kafka and an S3 server for development and tests; installs what is missing, says how they are reached
 	@deploy/services/up.sh $(CACHE)/services
 	@cat $(CACHE)/services/env
 

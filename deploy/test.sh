@@ -5,7 +5,7 @@
 # race: the packages of deploy/race.txt under the race detector
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# With the services beside it: PostgreSQL and whatever else stands in deploy/services.
+# With the services of deploy/services beside it.
 [ -n "${VARVE_SERVICES:-}" ] || exec deploy/services/with.sh deploy/test.sh "$@"
 mode=$1
 export VARVE_CLIENT_PYTHON=$2 VARVE_BINARY=$3 VARVE_REQUIRE_SUITES=1

@@ -6,6 +6,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 state=${1:-$here/../../.cache/services}
 folder=$(cat "$state/folder" 2>/dev/null || true)
 [ -n "$folder" ] || exit 0
+# shellcheck source=/dev/null
+[ ! -s "$state/env" ] || . "$state/env" # stopped by what started them
 failed=0
 for service in "$here"/*.service; do
   name=$(basename "$service" .service)

@@ -2,6 +2,7 @@
 # Runs a command with the services of up.sh: those of `make up` where they run, else its own, which it stops afterwards,
 # also when the command fails or is interrupted.
 #   deploy/services/with.sh COMMAND...
+# VARVE_ONLY="postgres s3" starts these and no others.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/../../.cache

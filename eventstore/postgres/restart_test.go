@@ -7,10 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"varve/eventstore"
@@ -51,19 +49,7 @@ func ownServer(t *testing.T) (dsn string, kill, restart func()) {
 		t.Fatal(err)
 	}
 	_, dsn, _ = strings.Cut(strings.TrimSpace(string(env)), "='")
-	return strings.TrimSuffix(dsn, "'"), func() {
-		text, err := os.ReadFile(filepath.Join(folder, "pid"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}, func() { run("restart") }
+	return strings.TrimSuffix(dsn, "'"), func() { run("kill") }, func() { run("restart") }
 }
 
 // TestServerKilled kills the server itself under load of two processes and starts
