@@ -40,6 +40,8 @@ type Options struct {
 	PageSize int
 	// Now is the clock by which lag is measured; nil: time.Now.
 	Now func() time.Time
+	// Observe is told of every page that is applied while following; may be nil.
+	Observe follow.Observer
 }
 
 // Runner runs the projections and indexes of one store: it keeps one SQLite
@@ -261,7 +263,7 @@ func (r *Runner) run(m *model) {
 }
 
 func (r *Runner) follower(m *model, shard int) *follow.Follower {
-	f := &follow.Follower{Store: r.store, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now, PageSize: r.o.PageSize}
+	f := &follow.Follower{Store: r.store, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now, PageSize: r.o.PageSize, Observe: r.o.Observe}
 	if m.p != nil {
 		f.Types = m.p.Handles()
 	} else {

@@ -37,6 +37,7 @@ const (
 	headerErased      = "ce_erased"      // "true": data and attachments were erased; the value is empty
 	headerOmitted     = "ce_dataomitted" // bytes of data that did not fit into a message; the value is empty
 	headerContent     = "content-type"
+	headerTraceParent = "traceparent" // W3C's own, the same as ce_traceparent
 	contentJSON       = "application/json"
 	specVersion       = "1.0"
 )
@@ -90,6 +91,9 @@ func encode(r *eventstore.Record, source string, limit int) ([]sarama.RecordHead
 		if value := *metaHeaders[i].field(&r.Meta); value != "" {
 			add(metaHeaders[i].name, value)
 		}
+	}
+	if r.Meta.TraceParent != "" { // where instrumentation of other consumers looks for it
+		add(headerTraceParent, r.Meta.TraceParent)
 	}
 	if len(r.Attachments) > 0 {
 		list := make([]attachment, len(r.Attachments))

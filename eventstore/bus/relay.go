@@ -26,6 +26,7 @@ type Relay struct {
 	PageSize  int          // records published at a time; 0: 5,000
 	Logger    *slog.Logger
 	Backoff   func(try int) time.Duration // as follow.Follower's
+	Observe   follow.Observer             // of what is published; may be nil
 	once      sync.Once
 	lanes     []*lane
 	followers []*follow.Follower
@@ -44,7 +45,7 @@ func (r *Relay) Followers() []*follow.Follower {
 			r.lanes = append(r.lanes, l)
 			r.followers = append(r.followers, &follow.Follower{
 				Store: r.Store, Shard: shard, Name: or(r.Name, "relay"), Consumer: l,
-				Lease: r.Lease, PageSize: size, Logger: r.Logger, Backoff: r.Backoff,
+				Lease: r.Lease, PageSize: size, Logger: r.Logger, Backoff: r.Backoff, Observe: r.Observe,
 			})
 		}
 	})

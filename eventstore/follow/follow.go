@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"varve/eventstore"
@@ -79,6 +80,33 @@ type Consumer interface {
 	// event and is tried again; any other error makes the follower look for the
 	// event that causes it.
 	Take(ctx context.Context, m Move) error
+}
+
+// Observer is told of every page of records before a consumer takes it, and, by the
+// function that it gives (nil: not), what came of it. Take gets the context that
+// it gives. A page that is tried again is told of again.
+type Observer func(ctx context.Context, consumer string, shard int, page []eventstore.Record) (context.Context, func(error))
+
+// Observers makes one of several, in their order; nil where all are nil.
+func Observers(all ...Observer) Observer {
+	all = slices.DeleteFunc(slices.Clone(all), func(o Observer) bool { return o == nil })
+	if len(all) < 2 {
+		return append(all, nil)[0]
+	}
+	return func(ctx context.Context, consumer string, shard int, page []eventstore.Record) (context.Context, func(error)) {
+		ended := make([]func(error), 0, len(all))
+		for _, o := range all {
+			var end func(error)
+			if ctx, end = o(ctx, consumer, shard, page); end != nil {
+				ended = append(ended, end)
+			}
+		}
+		return ctx, func(err error) {
+			for _, end := range slices.Backward(ended) {
+				end(err)
+			}
+		}
+	}
 }
 
 // Watcher is a Consumer whose state other processes move too.

@@ -35,6 +35,7 @@ type Follower struct {
 	// Saw is called with each page, of all types, after it was taken and before
 	// Applied says so, and with nil when following begins at a loaded checkpoint. May be nil.
 	Saw      func([]eventstore.Record)
+	Observe  Observer                       // of pages that have records; may be nil
 	types    map[string]bool                // of Types
 	applied  atomic.Uint64                  // feed position
 	parked   atomic.Pointer[map[Key]Parked] // replaced, never changed

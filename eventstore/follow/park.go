@@ -70,7 +70,7 @@ func (s *session) alone(ctx context.Context, m Move, err error) error {
 // fault is tried again until the context ends.
 func (s *session) take(ctx context.Context, m Move) error {
 	for try := 1; ; try++ {
-		err := s.f.Consumer.Take(context.WithoutCancel(ctx), m)
+		err := s.give(context.WithoutCancel(ctx), m)
 		if err == nil {
 			s.f.failing.Store(nil)
 			s.at = m.To
@@ -91,6 +91,19 @@ func (s *session) take(ctx context.Context, m Move) error {
 			return err
 		}
 	}
+}
+
+// give hands a move over, watched where somebody wants to.
+func (s *session) give(ctx context.Context, m Move) error {
+	if s.f.Observe == nil || len(m.Records) == 0 {
+		return s.f.Consumer.Take(ctx, m)
+	}
+	ctx, end := s.f.Observe(ctx, s.f.Name, s.f.Shard, m.Records)
+	err := s.f.Consumer.Take(ctx, m)
+	if end != nil {
+		end(err)
+	}
+	return err
 }
 
 func (s *session) handled(r *eventstore.Record) bool { return s.f.types == nil || s.f.types[r.Type] }
