@@ -24,6 +24,8 @@ type committer struct {
 	// while they do.
 	contested int
 	held      bool
+	took      time.Duration // of the last transaction
+	races     int           // lost since the last commit
 	purged    time.Time
 	space     [512]byte
 	done      chan struct{}
@@ -78,6 +80,7 @@ func (c *committer) commit(rs []*request) (later []*request) {
 		case errors.Is(err, errAgain):
 		case errors.Is(err, ErrMoved):
 			c.contested = lockedCommits
+			c.races++
 			if err = c.catchUp(); err != nil {
 				c.forget()
 			}
@@ -164,9 +167,11 @@ func (c *committer) put(g *group) error {
 	if c.contested > 0 {
 		c.contested--
 	}
+	began := time.Now()
 	if err := c.s.engine.Commit(context.Background(), &g.commit); err != nil {
 		return err
 	}
+	c.took = time.Since(began)
 	if err := failpoint.Hit("commit.after"); err != nil {
 		return err
 	}
@@ -180,6 +185,10 @@ func (c *committer) settle(g *group) {
 		if c.s.opts.OnCommit != nil {
 			c.s.opts.OnCommit(c.shard, len(g.writes), len(g.commit.Rows))
 		}
+		if c.s.opts.Observe != nil {
+			c.s.opts.Observe(Commit{c.shard, len(g.writes), len(g.commit.Rows), c.took, c.races})
+		}
+		c.races = 0
 	}
 	for _, r := range g.writes {
 		if err := failpoint.Hit("append.before-answer"); err != nil {

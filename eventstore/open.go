@@ -29,6 +29,16 @@ type Options struct {
 	// OnCommit, where set, is told of every commit: how many appends and records.
 	// It is called by the committer and must be quick.
 	OnCommit func(shard, appends, records int)
+	// Observe, where set, is told of the same and more, for metrics. It is called
+	// by the committer and must be quick.
+	Observe func(Commit)
+}
+
+// Commit is what is known of a commit after it.
+type Commit struct {
+	Shard, Appends, Records int
+	Took                    time.Duration // of the engine's transaction alone
+	Races                   int           // how often before it another process was first
 }
 
 const (
