@@ -186,7 +186,7 @@ func (c *committer) settle(g *group) {
 			c.s.opts.OnCommit(c.shard, len(g.writes), len(g.commit.Rows))
 		}
 		if c.s.opts.Observe != nil {
-			c.s.opts.Observe(Commit{c.shard, len(g.writes), len(g.commit.Rows), c.took, c.races})
+			c.s.opts.Observe(Committed{c.shard, len(g.writes), len(g.commit.Rows), c.took, c.races})
 		}
 		c.races = 0
 	}

@@ -31,11 +31,11 @@ type Options struct {
 	OnCommit func(shard, appends, records int)
 	// Observe, where set, is told of the same and more, for metrics. It is called
 	// by the committer and must be quick.
-	Observe func(Commit)
+	Observe func(Committed)
 }
 
-// Commit is what is known of a commit after it.
-type Commit struct {
+// Committed is what is known of a commit after it.
+type Committed struct {
 	Shard, Appends, Records int
 	Took                    time.Duration // of the engine's transaction alone
 	Races                   int           // how often before it another process was first
