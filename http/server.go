@@ -19,6 +19,7 @@ import (
 	"varve/domain"
 	"varve/eventstore"
 	"varve/eventstore/fold"
+	"varve/http/asyncapi"
 )
 
 // Deps is what a server needs. Fields that are nil switch off what needs them:
@@ -39,6 +40,9 @@ type Deps struct {
 	// Checks are the parts that /v1/health/deep asks, by the reference's names:
 	// cache, metadata, vector_store, object_storage, task_queue, inference.
 	Checks map[string]func(context.Context) error
+
+	// Events says what /asyncapi.json tells of this server's topics.
+	Events asyncapi.Options
 
 	// Observe, where set, is told of every request after its answer: for
 	// metrics. The operation is "" where the path is none.
