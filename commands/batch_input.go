@@ -8,6 +8,7 @@ import (
 
 	"varve/commands/extract"
 	"varve/domain"
+	"varve/eventstore"
 	"varve/eventstore/blob"
 )
 
@@ -78,7 +79,7 @@ func (h *Handler) readBlob(ctx context.Context, in In, b domain.Blob) ([]byte, e
 	if errors.Is(err, blob.ErrNotFound) {
 		return nil, &extract.Error{Kind: extract.Permanent, Reason: fmt.Sprintf("the bytes of blob %s (%s) are gone", b.Property, b.Digest), Err: err}
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, eventstore.ErrBlobsUnavailable) { // then the batch waits
 		return nil, &extract.Error{Kind: extract.Transient, Reason: fmt.Sprintf("the bytes of blob %s (%s) cannot be read now", b.Property, b.Digest), Err: err}
 	}
 	return bytes, err

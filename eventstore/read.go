@@ -166,7 +166,8 @@ func (p *pager) pages(next func(limit int) ([]Row, bool, error)) {
 func (p *pager) give(rows []Row) bool {
 	for i := range rows {
 		if err := p.fill(&rows[i]); err != nil {
-			if cut := (*TruncatedError)(nil); !errors.As(err, &cut) {
+			cut := (*TruncatedError)(nil)
+			if !errors.As(err, &cut) && !errors.Is(err, ErrBlobsUnavailable) && p.ctx.Err() == nil {
 				err = &DamagedError{rows[i].Position, rows[i].Feed, err}
 			}
 			p.yield(Record{}, fmt.Errorf("%s: %w", p.what, err))

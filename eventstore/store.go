@@ -203,5 +203,8 @@ const (
 	ErrUnknownOutcome = storeError("the outcome of the commit is not known")
 	ErrLogExists      = storeError("the log exists already: only a log's first append can fork")
 	ErrStoreClosed    = storeError("the store is closed")
-	ErrNoSpace        = storeError("the disk is full") // nothing was written; appends succeed again once there is space
+	// ErrBlobsUnavailable says that the service that keeps attachments outside the
+	// store does not answer, or refuses; trying again later helps. Of an append nothing was written.
+	ErrBlobsUnavailable = storeError("the blob store is not available")
+	ErrNoSpace          = storeError("the disk is full") // nothing was written; appends succeed again once there is space
 )

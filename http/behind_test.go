@@ -38,6 +38,16 @@ func TestNotFoundOfModelsBehind(t *testing.T) {
 	}
 }
 
+// A blob store that does not answer is told as such, and as something that passes.
+func TestBlobsUnavailable(t *testing.T) {
+	st := newStack(t)
+	w := httptest.NewRecorder()
+	st.server.writeError(w, httptest.NewRequest(nethttp.MethodPost, "/v1/buckets", nil), fmt.Errorf("append: keep attachments: %w", eventstore.ErrBlobsUnavailable))
+	if w.Code != 503 || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), "nothing was written") {
+		t.Errorf("answered %d %s", w.Code, w.Body)
+	}
+}
+
 // A full disk is told as such, and as something that passes.
 func TestFullDisk(t *testing.T) {
 	st := newStack(t)

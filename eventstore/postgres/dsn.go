@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"varve/eventstore"
 )
 
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,47}$`)
@@ -56,20 +58,23 @@ func code(err error) string {
 	return ""
 }
 
-const uniqueViolation = "23505"
+const (
+	uniqueViolation = "23505"
+	diskFull        = "53100"
+)
 
 // advice says for PostgreSQL's error codes what would be right.
 var advice = map[string]string{
-	"28P01": "the user or the password is wrong",
-	"28000": "the server does not let this user in from here: see its pg_hba.conf",
-	"3D000": "the database does not exist: create it first",
-	"42501": "this user lacks a right on the database: GRANT CREATE ON DATABASE, or let the schema's owner open the store",
-	"53100": "the server's disk is full, nothing was written",
-	"53300": "the server has no connection left: raise max_connections, or use fewer processes",
-	"55P03": "another process holds the head of the shard for too long, nothing was written",
-	"57014": "the statement took too long and was canceled",
-	"57P03": "the server is starting up or shutting down: try again",
-	"25006": "the server is read-only, as a standby is: give the address of the primary",
+	"28P01":  "the user or the password is wrong",
+	"28000":  "the server does not let this user in from here: see its pg_hba.conf",
+	"3D000":  "the database does not exist: create it first",
+	"42501":  "this user lacks a right on the database: GRANT CREATE ON DATABASE, or let the schema's owner open the store",
+	diskFull: "the server's disk is full, nothing was written",
+	"53300":  "the server has no connection left: raise max_connections, or use fewer processes",
+	"55P03":  "another process holds the head of the shard for too long, nothing was written",
+	"57014":  "the statement took too long and was canceled",
+	"57P03":  "the server is starting up or shutting down: try again",
+	"25006":  "the server is read-only, as a standby is: give the address of the primary",
 }
 
 // explained has the server's own error in it, for code, and a line for people.
@@ -95,6 +100,9 @@ func explain(err error) error {
 		line := oneLine(server.Message) + " (SQLSTATE " + server.Code + ")"
 		if a := advice[server.Code]; a != "" {
 			line = a + ": " + line
+		}
+		if server.Code == diskFull {
+			err = fmt.Errorf("%w: %w", eventstore.ErrNoSpace, err)
 		}
 		return &explained{line, err}
 	}

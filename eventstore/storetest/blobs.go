@@ -17,6 +17,7 @@ type blobs struct {
 	mu     sync.Mutex
 	m      map[string][]byte
 	broken error
+	away   error // of Get
 	onGet  func(ref string)
 }
 
@@ -38,6 +39,9 @@ func (b *blobs) Get(_ context.Context, ref string) ([]byte, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.away != nil {
+		return nil, b.away
+	}
 	p, ok := b.m[ref]
 	if !ok {
 		return nil, fmt.Errorf("blob %s is missing", ref)
@@ -110,11 +114,22 @@ func blobStore(t *testing.T, open Opener, f Features) {
 	if h, _ := s.Head(ctx(t), 0); h != head {
 		t.Fatal("something was written")
 	}
+	// A blob store that is away for a while damages nothing.
+	b.away = fmt.Errorf("bucket: %w", eventstore.ErrBlobsUnavailable)
+	var damaged *eventstore.DamagedError
+	for _, err := range s.Read(ctx(t), "l", 5, 0) {
+		if !errors.Is(err, eventstore.ErrBlobsUnavailable) || errors.As(err, &damaged) {
+			t.Fatal(err)
+		}
+	}
+	if rep, err := eventstore.Verify(ctx(t), s, "l"); !errors.Is(err, eventstore.ErrBlobsUnavailable) {
+		t.Fatal(rep, err)
+	}
+	b.away = nil
 	// A lost blob is named by the position that needs it.
 	for ref := range b.m {
 		delete(b.m, ref)
 	}
-	var damaged *eventstore.DamagedError
 	for _, err := range s.Read(ctx(t), "l", 5, 0) {
 		if !errors.As(err, &damaged) || damaged.Position != 6 {
 			t.Fatal(err)

@@ -74,13 +74,13 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 			_ = opened.Close()
 		}
 	}()
+	if v.Reads.Blobs, err = v.openBlobs(ctx); err != nil {
+		return nil, err
+	}
 	if v.Store, err = v.openStore(ctx, "log.db", "varve"); err != nil {
 		return nil, err
 	}
 	if v.Executed, err = v.openStore(ctx, "executions.db", "varve_executions"); err != nil {
-		return nil, err
-	}
-	if v.Reads.Blobs, err = v.openBlobs(ctx); err != nil {
 		return nil, err
 	}
 	if v.Reads.Fetch, err = blob.NewFetcher(blob.FetchOptions{AllowPrivate: c.AllowPrivate, Root: c.Files}); err != nil {
@@ -204,14 +204,14 @@ func (v *Varve) Close() error {
 	if v.index != nil {
 		errs = append(errs, v.index.Flush(), v.index.Close())
 	}
-	if v.Reads.Blobs != nil {
-		errs = append(errs, v.Reads.Blobs.Close())
-	}
 	if v.Executed != nil {
 		errs = append(errs, v.Executed.Close())
 	}
 	if v.Store != nil {
 		errs = append(errs, v.Store.Close())
+	}
+	if v.Reads.Blobs != nil {
+		errs = append(errs, v.Reads.Blobs.Close())
 	}
 	if v.dir != nil {
 		errs = append(errs, v.dir.say(""), v.dir.release())

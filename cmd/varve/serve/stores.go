@@ -15,13 +15,18 @@ import (
 )
 
 // openStore opens the log or the execution records: a file of the data
-// directory, or a schema of the PostgreSQL database that --store names.
+// directory, or a schema of the PostgreSQL database that --store names. Big
+// attachments lie beside the records, or in the bucket that --blobs names.
 func (v *Varve) openStore(ctx context.Context, file, schema string) (eventstore.Owner, error) {
+	var options eventstore.Options
+	if v.Config.Blobs != "" {
+		options.Blobs = v.Reads.Blobs.Packed(strings.TrimSuffix(file, ".db"))
+	}
 	switch where := v.Config.Store; {
 	case where == "":
-		return sqlite.Open(v.dir.file(file), sqlite.Options{})
+		return sqlite.Open(v.dir.file(file), sqlite.Options{Options: options})
 	case strings.HasPrefix(where, "postgres://"), strings.HasPrefix(where, "postgresql://"):
-		return postgres.Open(ctx, where, postgres.Options{Schema: schema})
+		return postgres.Open(ctx, where, postgres.Options{Options: options, Schema: schema})
 	}
 	return nil, fmt.Errorf("--store names neither nothing (a file in --data) nor a PostgreSQL server: write postgres://user@host/database")
 }
