@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go: a C compiler (the race detector links with it) and the official
-# Python client in a virtual environment of its own. Does nothing when all of it is there.
+# Installs what the tests need beside Go: a C compiler (the race detector links with it) and, in a virtual environment of
+# their own, the official Python client and the Kafka client of the example consumer. Does nothing when all of it is there.
 #   deploy/prepare.sh VENV_DIRECTORY
 set -euo pipefail
 venv=$1
 here=$(cd "$(dirname "$0")/.." && pwd)
-wanted=$here/http/clienttest/requirements.txt
+wanted=("$here/http/clienttest/requirements.txt" "$here/deploy/examples/consumer/requirements.txt")
 
 root=()
 [ "$(id -u)" -eq 0 ] || root=(sudo)
@@ -24,11 +24,11 @@ fi
 
 # The stamp names the list and the place: a virtual environment that was moved does not work.
 stamp=$venv/.installed
-state="$(sha256sum <"$wanted") $venv"
+state="$(cat "${wanted[@]}" | sha256sum) $venv"
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$state" ] || [ ! -x "$venv/bin/python" ]; then
-  echo "installing the official client into ${venv#"$here"/}"
+  echo "installing the Python clients into ${venv#"$here"/}"
   rm -rf "$venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$wanted"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input "${wanted[@]/#/--requirement=}"
   echo "$state" >"$stamp"
 fi
