@@ -208,7 +208,7 @@ type bare struct {
 
 func openBare(b *testing.B, dsn string) *bare {
 	b.Helper()
-	e, err := newEngine(dsn, Options{})
+	e, err := newEngine(dsn, Options{}, steps)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func (c *faultyConn) Close() error {
 
 func faulty(t *testing.T, schema string) (*wire, eventstore.Owner) {
 	t.Helper()
-	e, err := newEngine(database(t), Options{Schema: schema, LockTimeout: time.Second})
+	e, err := newEngine(database(t), Options{Schema: schema, LockTimeout: time.Second}, steps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestWatch(t *testing.T) {
 	})
 	t.Run("polled", func(t *testing.T) {
 		schema := schema(t)
-		e, err := newEngine(database(t), Options{Schema: schema, Poll: 10 * time.Millisecond})
+		e, err := newEngine(database(t), Options{Schema: schema, Poll: 10 * time.Millisecond}, steps)
 		if err != nil {
 			t.Fatal(err)
 		}

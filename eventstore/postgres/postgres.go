@@ -75,6 +75,7 @@ type Engine struct {
 	shards int
 	writer int64 // who moved a head last: this engine, if it is this number
 	sql    statements
+	steps  []string // of the schema
 	reads  *pgxpool.Pool
 	writes *pgxpool.Pool
 
@@ -89,7 +90,7 @@ type Engine struct {
 // OpenEngine opens the schema alone. Errors are one line each and never have the
 // password in them.
 func OpenEngine(ctx context.Context, dsn string, opts Options) (*Engine, error) {
-	e, err := newEngine(dsn, opts)
+	e, err := newEngine(dsn, opts, steps)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -99,7 +100,7 @@ func OpenEngine(ctx context.Context, dsn string, opts Options) (*Engine, error) 
 	return e, nil
 }
 
-func newEngine(dsn string, opts Options) (*Engine, error) {
+func newEngine(dsn string, opts Options, steps []string) (*Engine, error) {
 	if opts.Schema == "" {
 		opts.Schema = defaultSchema
 	}
@@ -114,7 +115,7 @@ func newEngine(dsn string, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: opts, config: config, held: map[int]*pgxpool.Conn{}, writer: 1 + rand.Int64N(1<<62), sql: newStatements(opts.Schema)}
+	e := &Engine{opts: opts, config: config, held: map[int]*pgxpool.Conn{}, writer: 1 + rand.Int64N(1<<62), sql: newStatements(opts.Schema), steps: steps}
 	config.AfterConnect = e.prepareSession
 	return e, nil
 }

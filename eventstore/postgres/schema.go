@@ -75,6 +75,7 @@ CREATE TABLE $S.blobs (
 	bytes bytea NOT NULL
 );
 ALTER TABLE $S.blobs ALTER bytes SET STORAGE EXTERNAL;
+INSERT INTO $S.heads SELECT i, 0, 0, 1, 0, 0, 0 FROM generate_series(0, (SELECT shards FROM $S.store) - 1) AS i;
 `}
 
 const (
@@ -140,13 +141,13 @@ func (e *Engine) migrate(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	switch {
-	case taken > len(steps):
-		return fmt.Errorf("a newer Varve made this store (format %d, this program knows %d): use that one", taken, len(steps))
+	case taken > len(e.steps):
+		return fmt.Errorf("a newer Varve made this store (format %d, this program knows %d): use that one", taken, len(e.steps))
 	case e.opts.Shards > 0 && shards != e.opts.Shards:
 		return fmt.Errorf("the store was made with %d shards, not %d: the number is fixed", shards, e.opts.Shards)
 	}
 	e.shards = shards
-	if taken == len(steps) {
+	if taken == len(e.steps) {
 		return nil
 	}
 	if !exists {
@@ -166,16 +167,11 @@ func (e *Engine) migrate(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 	}
-	for _, step := range steps[taken:] {
+	for _, step := range e.steps[taken:] {
 		if _, err := tx.Conn().PgConn().Exec(ctx, in(schema, step)).ReadAll(); err != nil {
 			return err
 		}
 	}
-	if !exists {
-		if _, err := tx.Exec(ctx, "INSERT INTO "+schema+".heads SELECT i, 0, 0, 1, 0, 0, 0 FROM generate_series(0, $1::bigint - 1) AS i", shards); err != nil {
-			return err
-		}
-	}
-	_, err := tx.Exec(ctx, "UPDATE "+schema+".store SET format = $1", len(steps))
+	_, err := tx.Exec(ctx, "UPDATE "+schema+".store SET format = $1", len(e.steps))
 	return err
 }

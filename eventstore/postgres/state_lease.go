@@ -1,0 +1,214 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// join makes this process a member, which holds nothing.
+func (s *State) join(ctx context.Context) error {
+	var member int64
+	err := s.pool.QueryRow(ctx, s.in(`INSERT INTO $S.members (until) VALUES (clock_timestamp() + $1) RETURNING member`), s.alive).Scan(&member)
+	if err != nil {
+		return s.fault("join", err)
+	}
+	s.leases.mu.Lock()
+	s.leases.member = member
+	s.leases.mu.Unlock()
+	return nil
+}
+
+func (s *State) member() int64 {
+	s.leases.mu.Lock()
+	defer s.leases.mu.Unlock()
+	return s.leases.member
+}
+
+// leave gives everything back. The other tables' rows of dead members are nobody's.
+func (s *State) leave(ctx context.Context) error {
+	s.lose()
+	_, err := s.exec(ctx, "leave", `WITH gone AS (DELETE FROM $S.leases WHERE member = $1) DELETE FROM $S.members WHERE member = $1`, s.member())
+	return err
+}
+
+// lose ends what this process holds: it may not count on it any more.
+func (s *State) lose() {
+	s.leases.mu.Lock()
+	defer s.leases.mu.Unlock()
+	for _, end := range s.leases.held {
+		end()
+	}
+	clear(s.leases.held)
+}
+
+// beat says again and again that this process lives, and tries for what it waits
+// for. Believed is from before the statement was sent: the server's until is later.
+func (s *State) beat(ctx context.Context) {
+	defer close(s.ended)
+	every := s.alive / 4
+	t := time.NewTicker(every)
+	defer t.Stop()
+	believed := time.Now()
+	for {
+		beat := true
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.leases.kick:
+			beat = false
+		case <-t.C:
+		}
+		if beat {
+			at := time.Now()
+			within, cancel := context.WithDeadline(ctx, believed.Add(s.alive))
+			lives, err := s.renew(within)
+			cancel()
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil && lives:
+				believed = at
+			case err == nil || time.Since(believed) >= s.alive-every:
+				s.log.Warn("this process was not heard for too long: it lets go of what it held", slog.Any("error", err))
+				s.lose()
+				if at = time.Now(); s.join(ctx) == nil {
+					believed = at
+				}
+			}
+		}
+		if err := s.try(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot ask for leases: trying again", slog.Any("error", err))
+		}
+	}
+}
+
+// renew moves until, if it has not passed.
+func (s *State) renew(ctx context.Context) (lives bool, err error) {
+	n, err := s.exec(ctx, "renew leases", `UPDATE $S.members SET until = clock_timestamp() + $2 WHERE member = $1 AND until > clock_timestamp()`, s.member(), s.alive)
+	return n == 1, err
+}
+
+// live is the condition that the member of a row of table t lives.
+const live = `EXISTS (SELECT FROM $S.members m WHERE m.member = %s.member AND m.until > clock_timestamp())`
+
+var takeLeases = `INSERT INTO $S.leases (name, member)
+	SELECT n, $2 FROM unnest($1::text[]) n WHERE NOT EXISTS (SELECT FROM $S.leases l WHERE l.name = n AND ` + fmt.Sprintf(live, "l") + `) ORDER BY n
+	ON CONFLICT (name) DO UPDATE SET member = excluded.member WHERE NOT ` + fmt.Sprintf(live, "leases") + `
+	RETURNING name`
+
+// try asks for all names that are waited for and not held here.
+func (s *State) try(ctx context.Context) error {
+	l := &s.leases
+	l.mu.Lock()
+	member := l.member
+	var names []string
+	for name := range l.waiting {
+		if l.held[name] == nil {
+			names = append(names, name)
+		}
+	}
+	l.mu.Unlock()
+	if len(names) == 0 {
+		return nil
+	}
+	rows, err := s.pool.Query(ctx, s.in(takeLeases), names, member)
+	if err != nil {
+		return s.fault("ask for leases", err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return s.fault("ask for leases", err)
+	}
+	for _, name := range got {
+		s.give(ctx, name, member)
+	}
+	return nil
+}
+
+// give hands a lease to the first who waits for it, or back where nobody does any more.
+func (s *State) give(ctx context.Context, name string, member int64) {
+	l := &s.leases
+	l.mu.Lock()
+	queue := l.waiting[name]
+	if len(queue) == 0 || l.member != member {
+		l.mu.Unlock()
+		s.drop(ctx, name, member)
+		return
+	}
+	held, end := context.WithCancel(context.Background())
+	l.held[name] = end
+	if l.waiting[name] = queue[1:]; len(queue) == 1 {
+		delete(l.waiting, name)
+	}
+	l.mu.Unlock()
+	queue[0] <- grant{held, sync.OnceFunc(func() {
+		l.mu.Lock()
+		mine := held.Err() == nil
+		if mine {
+			end()
+			delete(l.held, name)
+		}
+		l.mu.Unlock()
+		if mine { // else the process lost it, and perhaps holds it again as another member
+			ctx, cancel := context.WithTimeout(context.Background(), s.alive)
+			defer cancel()
+			s.drop(ctx, name, member)
+			s.knock()
+		}
+	})}
+}
+
+// drop deletes a lease's row. Where that cannot be done it ends with the member.
+func (s *State) drop(ctx context.Context, name string, member int64) {
+	if _, err := s.exec(ctx, "release "+name, `DELETE FROM $S.leases WHERE name = $1 AND member = $2`, name, member); err != nil {
+		s.log.Warn("a lease is free only when this process ends", slog.String("lease", name), slog.Any("error", err))
+	}
+}
+
+func (s *State) knock() {
+	select {
+	case s.leases.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Acquire waits for a lease. It is lost where the server cannot be reached for so
+// long that it takes this process for dead.
+func (s *State) Acquire(ctx context.Context, name string) (context.Context, func(), error) {
+	l := &s.leases
+	given := make(chan grant, 1)
+	l.mu.Lock()
+	l.waiting[name] = append(l.waiting[name], given)
+	l.mu.Unlock()
+	s.knock()
+	select {
+	case g := <-given:
+		held, cancel := context.WithCancel(ctx)
+		stop := context.AfterFunc(g.ctx, cancel)
+		return held, func() { stop(); cancel(); g.release() }, nil
+	case <-ctx.Done():
+	case <-s.ended:
+	}
+	l.mu.Lock()
+	l.waiting[name] = slices.DeleteFunc(l.waiting[name], func(c chan grant) bool { return c == given })
+	if len(l.waiting[name]) == 0 {
+		delete(l.waiting, name)
+	}
+	l.mu.Unlock()
+	select {
+	case g := <-given:
+		g.release()
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	return nil, nil, errors.New("the state is closed")
+}
