@@ -18,6 +18,7 @@ import (
 	"varve/eventstore"
 	"varve/eventstore/follow"
 	"varve/eventstore/memory"
+	"varve/eventstore/state"
 )
 
 func TestMain(m *testing.M) {
@@ -146,13 +147,10 @@ func relay(t testing.TB, s eventstore.Follower, k Kafka, state State) *Relay {
 		Backoff: func(int) time.Duration { return time.Millisecond }}
 }
 
-func directory(t testing.TB) *Directory {
-	t.Helper()
-	d, err := OpenDirectory(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+func directory(t testing.TB) State { return places(t.TempDir()) }
+
+func places(folder string) State {
+	return state.Place{Store: state.OpenDirectory(folder), Consumer: "relay"}
 }
 
 // published waits until a relay has published what the store has now.

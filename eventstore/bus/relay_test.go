@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -96,11 +95,7 @@ func TestRelayGoesOnWhereItWas(t *testing.T) {
 	topic(t, k, 3)
 	folder := t.TempDir()
 	for round := range 4 {
-		state, err := OpenDirectory(folder)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := relay(t, s, k, state)
+		r := relay(t, s, k, places(folder))
 		stop := running(t, r.Run)
 		write(t, s, 20)
 		if round%2 == 0 { // the others are stopped in the middle
@@ -108,8 +103,7 @@ func TestRelayGoesOnWhereItWas(t *testing.T) {
 		}
 		stop()
 	}
-	state, _ := OpenDirectory(folder)
-	r := relay(t, s, k, state)
+	r := relay(t, s, k, places(folder))
 	stop := running(t, r.Run)
 	published(t, s, r)
 	stop()
@@ -244,33 +238,5 @@ func TestRelayLargeRecords(t *testing.T) {
 	}
 	if want := map[uint64]bool{1: false, 2: true, 3: true, 4: false}; !maps.Equal(omitted, want) {
 		t.Errorf("without data: %v, want %v", omitted, want)
-	}
-}
-
-func TestDirectoryKeepsPlaces(t *testing.T) {
-	ctx := context.Background()
-	d := directory(t)
-	if s, err := d.Load(ctx, 1); err != nil || s.Checkpoint != (follow.Checkpoint{}) {
-		t.Fatalf("nothing yet: %+v, %v", s, err)
-	}
-	one := follow.State{Checkpoint: follow.Checkpoint{Feed: 7, Record: eventstore.ID{1, 2}, Hash: eventstore.Hash{3}}, Parked: []follow.Parked{{Log: "a", Held: true}}}
-	if err := d.Save(ctx, 1, follow.Checkpoint{}, one); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Save(ctx, 1, follow.Checkpoint{}, one); !errors.Is(err, follow.ErrMoved) {
-		t.Errorf("from a place that it has left: %v", err)
-	}
-	again, err := OpenDirectory(d.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s, err := again.Load(ctx, 1); err != nil || s.Checkpoint != one.Checkpoint || len(s.Parked) != 1 || s.Parked[0].Log != "a" {
-		t.Errorf("read again: %+v, %v", s, err)
-	}
-	if err := os.WriteFile(d.file(1), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.Load(ctx, 1); err == nil {
-		t.Error("a damaged file was taken for a place")
 	}
 }
