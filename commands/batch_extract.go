@@ -59,7 +59,7 @@ func (h *Handler) extractObject(ctx context.Context, in In, s *attempt, objectID
 		var conflict *eventstore.ConflictError
 		var busy *eventstore.OverloadedError
 		if errors.As(err, &conflict) && conflict.Stream == domain.BatchStream(s.BatchID) {
-			if err := h.stillRuns(ctx, in, s); err != nil {
+			if _, err := h.stillRuns(ctx, in, s); err != nil {
 				return err
 			}
 		}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"varve/domain"
 	"varve/eventstore"
 )
@@ -103,8 +101,15 @@ func (r *batchRunner) channel() chan BatchRef {
 }
 
 func (h *Handler) wake(in In, batchID string) {
+	h.batches.wake(BatchRef{in.OrganizationID, in.Organization, in.Log, in.Shard, batchID})
+}
+
+// look makes the runner list active batches again.
+func (r *batchRunner) look() { r.wake(BatchRef{}) }
+
+func (r *batchRunner) wake(ref BatchRef) {
 	select {
-	case h.batches.channel() <- BatchRef{in.OrganizationID, in.Organization, in.Log, in.Shard, batchID}:
+	case r.channel() <- ref:
 	default: // the runner is far behind: it lists active batches again when it catches up
 	}
 }
@@ -135,7 +140,9 @@ func (h *Handler) RunBatches(ctx context.Context, objects int) error {
 		case <-ctx.Done():
 			return nil
 		case ref := <-wakes:
-			start(ref)
+			if ref.BatchID != "" {
+				start(ref)
+			}
 			if len(wakes) == 0 {
 				if active, err = h.ActiveBatches(ctx); err == nil {
 					for _, ref := range active {
@@ -191,22 +198,24 @@ type attempt struct {
 
 // stillRuns reads the batch again: errBatchEnded where the attempt is no longer
 // the running one.
-func (h *Handler) stillRuns(ctx context.Context, in In, s *attempt) error {
+func (h *Handler) stillRuns(ctx context.Context, in In, s *attempt) (domain.BatchState, error) {
 	now, _, err := state[domain.BatchState](ctx, h.Store, in.Log, domain.BatchStream(s.BatchID))
 	if err != nil {
-		return err
+		return now, err
 	}
 	if !now.Active() || now.Attempt != s.Attempt {
-		return errBatchEnded
+		return now, errBatchEnded
 	}
 	s.version.Store(now.Version)
-	return nil
+	return now, nil
 }
 
 var errBatchEnded = errors.New("the batch was canceled, deleted or submitted again")
 
 // runBatch takes one attempt through its tiers: every object through every
-// collection of a tier before the next tier begins.
+// collection of a tier before the next tier begins. Other processes may do the
+// same at the same time: they share the objects of a tier, and the first that sees
+// it done says so.
 func (h *Handler) runBatch(ctx context.Context, ref BatchRef, slots chan struct{}) error {
 	in := ref.system()
 	read, _, err := state[domain.BatchState](ctx, h.Store, ref.Log, domain.BatchStream(ref.BatchID))
@@ -216,42 +225,14 @@ func (h *Handler) runBatch(ctx context.Context, ref BatchRef, slots chan struct{
 	s := &attempt{BatchState: read}
 	s.version.Store(read.Version)
 	for tier := s.TierDone; tier < len(s.Tiers); tier++ {
-		group, work := errgroup.WithContext(ctx)
-		for _, object := range s.Running {
-			taken := false
-			select {
-			case slots <- struct{}{}:
-				taken = true
-			case <-work.Done():
-			}
-			if work.Err() != nil {
-				if taken {
-					<-slots
-				}
-				break
-			}
-			group.Go(func() error {
-				defer func() { <-slots }()
-				for _, collection := range s.Tiers[tier] {
-					if err := h.extractObject(work, in, s, object, collection); err != nil {
-						return fmt.Errorf("object %s into %s: %w", object, collection, err)
-					}
-				}
-				return nil
-			})
-		}
-		if err := group.Wait(); errors.Is(err, errBatchEnded) {
+		if err := h.runTier(ctx, in, s, tier, slots); errors.Is(err, errBatchEnded) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err := h.endOfTier(ctx, in, s, &domain.BatchTierCompleted{BatchID: s.BatchID, Attempt: s.Attempt, Tier: tier}); err != nil {
-			if errors.Is(err, errBatchEnded) {
-				return nil
-			}
+		if err := h.endOfTier(ctx, in, s, tier, &domain.BatchTierCompleted{BatchID: s.BatchID, Attempt: s.Attempt, Tier: tier}); errors.Is(err, errBatchEnded) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}
@@ -259,14 +240,15 @@ func (h *Handler) runBatch(ctx context.Context, ref BatchRef, slots chan struct{
 	if err != nil {
 		return err
 	}
-	if err := h.endOfTier(ctx, in, s, completed); !errors.Is(err, errBatchEnded) {
+	if err := h.endOfTier(ctx, in, s, len(s.Tiers), completed); !errors.Is(err, errBatchEnded) {
 		return err
 	}
 	return nil
 }
 
-// endOfTier appends to the batch's stream unless the attempt is no longer the running one.
-func (h *Handler) endOfTier(ctx context.Context, in In, s *attempt, e domain.EventData) error {
+// endOfTier appends to the batch's stream unless the attempt is no longer the
+// running one, or another process said it already.
+func (h *Handler) endOfTier(ctx context.Context, in In, s *attempt, tier int, e domain.EventData) error {
 	_, err := h.change(ctx, in, func() ([]eventstore.Batch, error) {
 		now, _, err := state[domain.BatchState](ctx, h.Store, in.Log, domain.BatchStream(s.BatchID))
 		if err != nil {
@@ -274,6 +256,10 @@ func (h *Handler) endOfTier(ctx context.Context, in In, s *attempt, e domain.Eve
 		}
 		if !now.Active() || now.Attempt != s.Attempt {
 			return nil, errBatchEnded
+		}
+		if now.TierDone > tier {
+			s.version.Store(now.Version)
+			return nil, nil
 		}
 		b, err := batchOf(in.Log, domain.BatchStream(s.BatchID), eventstore.Exactly(now.Version), e)
 		s.version.Store(now.Version + 1)

@@ -17,6 +17,7 @@ import (
 	"varve/eventstore"
 	"varve/eventstore/fold"
 	"varve/eventstore/memory"
+	statestore "varve/eventstore/state"
 )
 
 // handler makes a handler over a store, with nothing remembered, as after a start.
@@ -28,12 +29,19 @@ func handler(store eventstore.Follower) *Handler {
 		Log:           slog.New(slog.DiscardHandler), Now: time.Now,
 		Entropy: func() (b [16]byte) { rand.Read(b[:]); return b },
 		Keys:    &KeyRing{Pepper: []byte("pepper of the tests, 32 bytes ok"), Random: rand.Reader},
+		Work:    statestore.OpenDirectory(""),
 	}
 }
 
 // submitted is a store with a batch that was submitted: three objects, of which
 // the second has no text, through two tiers.
 func submitted(t *testing.T) (eventstore.Owner, BatchRef) {
+	t.Helper()
+	return submittedOf(t, `{"text":"one two three"}`, `{}`, `{"text":"four"}`)
+}
+
+// submittedOf is the same of objects with these fields.
+func submittedOf(t *testing.T, objects ...string) (eventstore.Owner, BatchRef) {
 	t.Helper()
 	ctx := context.Background()
 	store, err := memory.Open(memory.Options{})
@@ -72,7 +80,7 @@ func submitted(t *testing.T) (eventstore.Owner, BatchRef) {
 		}
 	}
 	var ids []string
-	for _, fields := range []string{`{"text":"one two three"}`, `{}`, `{"text":"four"}`} {
+	for _, fields := range objects {
 		o := ObjectInput{}
 		if err := json.Unmarshal([]byte(fields), &o.Fields); err != nil {
 			t.Fatal(err)

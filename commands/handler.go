@@ -27,6 +27,7 @@ type Handler struct {
 	Blobs         *blob.Store
 	Fetch         *blob.Fetcher
 	Log           *slog.Logger
+	Work          Work // of batches, shared between processes
 
 	Now     func() time.Time
 	Entropy func() [16]byte

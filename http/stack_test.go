@@ -14,6 +14,7 @@ import (
 	"varve/domain"
 	"varve/eventstore/fold"
 	"varve/eventstore/memory"
+	"varve/eventstore/state"
 	"varve/http/scenario"
 	"varve/projections"
 )
@@ -101,6 +102,7 @@ func newStack(t *testing.T, change ...func(*Deps)) *stack {
 		Entropy:       func() (b [16]byte) { _, _ = rand.Read(b[:]); return b },
 		Keys:          &commands.KeyRing{Pepper: []byte("pepper of the tests, 32 bytes ok"), Random: rand.Reader},
 		ActiveBatches: func(context.Context) ([]commands.BatchRef, error) { return nil, nil },
+		Work:          state.OpenDirectory(""),
 	}
 	deps := Deps{Commands: st.commands, Organizations: organizations, Configs: configs, Reads: reads, HashKey: st.commands.Keys.Hash,
 		LookupKey: FindKeys(reads.Directory, store), Log: quiet, Now: st.clock.now, Version: "test"}
