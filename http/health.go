@@ -2,7 +2,7 @@ package http
 
 import (
 	"context"
-	"time"
+	"strings"
 
 	"varve/domain"
 )
@@ -13,22 +13,90 @@ func (s *Server) healthRoutes() {
 	probe := needs{Permission: "public", Resource: "service", Class: "none"}
 	s.route("GET", "/v1/health", probe, handle(s.health))
 	s.route("GET", "/v1/health/liveness", probe, handle(s.liveness))
+	s.route("GET", "/v1/health/live", probe, handle(s.liveness))
+	s.route("GET", "/v1/health/ready", probe, handle(s.readiness))
 	s.route("GET", "/v1/health/deep", needs{Permission: "any", Resource: "service", Class: "none"}, handle(s.deepHealth))
 	s.route("GET", "/v1/health/beat", probe, handle(s.beat))
 }
 
 type healthAnswer struct {
-	Status  string   `json:"status"`
-	Version string   `json:"version,omitempty"`
-	Time    wireTime `json:"timestamp"`
+	Status       string                      `json:"status"` // OK, DEGRADED, NOT_READY; alive
+	Version      string                      `json:"version,omitempty"`
+	Time         wireTime                    `json:"timestamp"`
+	Live         *bool                       `json:"live,omitempty"`
+	Ready        *bool                       `json:"ready,omitempty"`
+	Dependencies map[string]dependencyAnswer `json:"dependencies,omitempty"`
 }
 
-// health says whether requests may be sent here: 503 while the server stops.
-func (s *Server) health(context.Context, *Request[None]) (any, error) {
-	if s.stopped.Load() {
-		return nil, &domain.Error{Code: domain.CodeUnavailable, Reason: "stopping", Message: "the server is stopping", RetryAfter: 1}
+type dependencyAnswer struct {
+	OK       bool     `json:"ok"`
+	Required bool     `json:"required"` // without it the server is not ready
+	Latency  float64  `json:"latency_ms"`
+	Checked  wireTime `json:"checked_at"`
+	Reason   string   `json:"reason,omitempty"`
+}
+
+// state asks every dependency, and says which required ones are missing.
+func (s *Server) state(ctx context.Context, requestID string) (a healthAnswer, missing []string) {
+	yes, ready := true, true
+	a = healthAnswer{Status: "OK", Version: s.Version, Time: wireTime(s.Now()), Live: &yes, Ready: &ready}
+	if len(s.probes) > 0 {
+		a.Dependencies = make(map[string]dependencyAnswer, len(s.probes))
 	}
-	return healthAnswer{Status: "OK", Version: s.Version, Time: wireTime(s.Now())}, nil
+	for i, o := range askAll(ctx, s.probes, probeAge) {
+		p := s.probes[i]
+		a.Dependencies[p.Name] = dependencyAnswer{OK: o.err == nil, Required: !p.Optional, Latency: float64(o.took.Microseconds()) / 1000, Checked: wireTime(o.at), Reason: reason(o.err)}
+		if p.news(o.err) {
+			s.Log.Warn("health of a part changed", "part", p.Name, "healthy", o.err == nil, "error", o.err, "request_id", requestID)
+		}
+		switch {
+		case o.err == nil:
+		case p.Optional:
+			if a.Status == "OK" {
+				a.Status = "DEGRADED"
+			}
+		default:
+			a.Status, ready = "NOT_READY", false
+			missing = append(missing, p.Name+" "+reason(o.err))
+		}
+	}
+	if s.stopped.Load() {
+		ready = false
+	}
+	return a, missing
+}
+
+// health says how the server is: 503 only while it stops. Whether requests
+// should be sent here, readiness says.
+func (s *Server) health(ctx context.Context, r *Request[None]) (any, error) {
+	if s.stopped.Load() {
+		return nil, stopping(nil)
+	}
+	a, _ := s.state(ctx, r.RequestID)
+	return a, nil
+}
+
+func stopping(dependencies map[string]dependencyAnswer) error {
+	e := &domain.Error{Code: domain.CodeUnavailable, Reason: "stopping", Message: "the server is stopping", RetryAfter: 1}
+	if dependencies != nil {
+		e.Details = map[string]any{"ready": false, "dependencies": dependencies}
+	}
+	return e
+}
+
+// readiness says whether requests may be sent here: 503 while the server stops,
+// while read models are being filled, and while a part is missing without which
+// it cannot answer.
+func (s *Server) readiness(ctx context.Context, r *Request[None]) (any, error) {
+	a, missing := s.state(ctx, r.RequestID)
+	if s.stopped.Load() {
+		return nil, stopping(a.Dependencies)
+	}
+	if len(missing) > 0 {
+		return nil, &domain.Error{Code: domain.CodeUnavailable, Reason: "not_ready", RetryAfter: 1, Message: "not ready: " + strings.Join(missing, "; "),
+			Details: map[string]any{"ready": false, "dependencies": a.Dependencies}}
+	}
+	return a, nil
 }
 
 // liveness says that the process answers; it stays good while it stops.
@@ -51,8 +119,8 @@ type deepHealthAnswer struct {
 	Errors map[string]string `json:"errors,omitempty"`
 }
 
-// deepHealth asks every part, each for at most two seconds. What goes wrong is
-// logged; the answer says only which part.
+// deepHealth asks every part, all at once, each for at most two seconds. What
+// goes wrong is logged; the answer says only which part.
 func (s *Server) deepHealth(ctx context.Context, r *Request[None]) (any, error) {
 	if _, err := r.QueryBool("deep", false); err != nil {
 		return nil, err
@@ -61,23 +129,33 @@ func (s *Server) deepHealth(ctx context.Context, r *Request[None]) (any, error) 
 		return nil, err
 	}
 	a := deepHealthAnswer{Status: "OK", Data: map[string]bool{}}
+	var asked []*probe
 	for _, part := range healthParts {
 		a.Data[part] = true
-		check := s.Checks[part]
-		if check == nil {
+		if p := s.parts[part]; p != nil {
+			asked = append(asked, p)
+		}
+	}
+	for i, o := range askAll(ctx, asked, 0) {
+		if o.err == nil {
 			continue
 		}
-		within, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := check(within)
-		cancel()
-		if err == nil {
-			continue
-		}
-		s.Log.Warn("part is not healthy", "part", part, "error", err, "request_id", r.RequestID)
+		part := asked[i].Name
+		s.Log.Warn("part is not healthy", "part", part, "error", o.err, "request_id", r.RequestID)
 		if a.Errors == nil {
 			a.Errors = map[string]string{}
 		}
-		a.Status, a.Data[part], a.Errors[part] = "DEGRADED", false, "does not answer as it should; the server's log has more"
+		a.Status, a.Data[part], a.Errors[part] = "DEGRADED", false, unclear
 	}
 	return a, nil
+}
+
+// Health says of each dependency what is wrong, "" where nothing is: for metrics.
+// It asks no more often than the endpoints do.
+func (s *Server) Health(ctx context.Context) map[string]string {
+	out := make(map[string]string, len(s.probes))
+	for i, o := range askAll(ctx, s.probes, probeAge) {
+		out[s.probes[i].Name] = reason(o.err)
+	}
+	return out
 }

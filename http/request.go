@@ -129,6 +129,7 @@ func (s *Server) call(ec echo.Context, n needs, operation string) (*Call, error)
 		if c.body, err = s.readBody(c); err != nil {
 			return nil, err
 		}
+		tr.received = int64(len(c.body))
 	}
 	return c, nil
 }

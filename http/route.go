@@ -17,6 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"varve/domain"
+	"varve/eventstore/tracing"
 )
 
 // How a noun's author adds routes. One file per noun:
@@ -173,11 +174,12 @@ func (s *Server) serve(w nethttp.ResponseWriter, req *nethttp.Request) {
 	if !requestID.MatchString(id) {
 		id = newRequestID()
 	}
-	begun, tr := s.Now(), &trail{id: id}
-	req = req.WithContext(context.WithValue(req.Context(), trailKey{}, tr))
+	begun, tr, watched := s.Now(), &trail{id: id}, &watchedWriter{ResponseWriter: w}
+	ctx, endSpan := s.trace(context.WithValue(req.Context(), trailKey{}, tr), req, tr, watched)
+	defer endSpan()
+	req = req.WithContext(ctx)
 	w.Header().Set("X-Request-Id", id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	watched := &watchedWriter{ResponseWriter: w}
 	if req.Body != nil && req.Body != nethttp.NoBody { // until its caller is known, a body may not hold the connection for long
 		_ = nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(min(s.Limits.BodyTime, 10*time.Second)))
 	}
@@ -192,9 +194,9 @@ func (s *Server) serve(w nethttp.ResponseWriter, req *nethttp.Request) {
 			}
 		}
 		took := s.Now().Sub(begun)
-		s.Log.Debug("request", slog.String("request_id", id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.Int("status", watched.status), slog.Duration("took", took), slog.String("key", tr.key))
+		s.logRequest(req, tr, watched, took)
 		if s.Observe != nil {
-			s.Observe(Observation{Operation: tr.operation, Organization: tr.organization, Status: watched.status, Duration: took})
+			s.Observe(Observation{Operation: tr.operation, Method: methodOf(req), Organization: tr.organization, Status: watched.status, Duration: took, Received: tr.received, Sent: watched.bytes})
 		}
 	}()
 	if origin := req.Header.Get("Origin"); origin != "" {
@@ -234,7 +236,25 @@ func trimSlash(req *nethttp.Request) {
 type trailKey struct{}
 
 // trail is what a request leaves behind on its way through the layers.
-type trail struct{ id, operation, organization, key string }
+type trail struct {
+	id, operation, organization, key string
+	received                         int64 // bytes of the body
+}
+
+// logRequest writes a line about a request, for debugging: never a header, a
+// query or a body, which may hold secrets.
+func (s *Server) logRequest(req *nethttp.Request, tr *trail, w *watchedWriter, took time.Duration) {
+	ctx := req.Context()
+	if !s.Log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("request_id", tr.id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.String("operation", tr.operation),
+		slog.Int("status", w.status), slog.Duration("took", took), slog.Int64("received", tr.received), slog.Int64("sent", w.bytes), slog.String("key", tr.key)}
+	if id := tracing.TraceID(ctx); id != "" {
+		attrs = append(attrs, slog.String("trace_id", id))
+	}
+	s.Log.LogAttrs(ctx, slog.LevelDebug, "request", attrs...)
+}
 
 func trailOf(req *nethttp.Request) *trail {
 	if t, ok := req.Context().Value(trailKey{}).(*trail); ok {
@@ -256,6 +276,7 @@ type watchedWriter struct {
 	nethttp.ResponseWriter
 	begun  bool
 	status int
+	bytes  int64 // of the body
 }
 
 // WriteHeader begins the answer.
@@ -272,7 +293,9 @@ func (w *watchedWriter) Write(b []byte) (int, error) {
 	if !w.begun {
 		w.begun, w.status = true, 200
 	}
-	return w.ResponseWriter.Write(b)
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/trace"
 
 	"varve/commands"
 	"varve/domain"
@@ -47,6 +48,11 @@ type Deps struct {
 	// Observe, where set, is told of every request after its answer: for
 	// metrics. The operation is "" where the path is none.
 	Observe func(Observation)
+	// Tracer makes a span of every request, which commands and appends go on with;
+	// nil: none.
+	Tracer trace.Tracer
+	// Dependencies are what /v1/health and /v1/health/ready tell of.
+	Dependencies []Dependency
 
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -73,9 +79,12 @@ type KeyEntry struct {
 // Observation is what is known of a request after its answer.
 type Observation struct {
 	Operation    string // "GET /v1/buckets/{bucket_identifier}": few values, good as a label
+	Method       string // one of HTTP's, or _OTHER
 	Organization string
 	Status       int
 	Duration     time.Duration
+	Received     int64 // bytes of the body, as far as it was read
+	Sent         int64 // bytes of the answer's body
 }
 
 // Server is the API as an http.Handler. Make it with New.
@@ -88,6 +97,8 @@ type Server struct {
 	// contract gives the OpenAPI document with what this server serves.
 	contract func() ([]byte, error)
 	stopped  atomic.Bool
+	probes   []*probe          // of Dependencies, in their order
+	parts    map[string]*probe // of Checks
 }
 
 // nouns are the functions that register routes, by noun. Each noun's file adds
@@ -119,6 +130,7 @@ func New(deps Deps) *Server {
 	}
 	s := &Server{Deps: deps, routes: map[string]registered{}, limiter: newLimiter(deps.Now)}
 	s.echo, s.contract = s.newEcho(), s.makeContract()
+	s.probes, s.parts = probesOf(deps)
 	for _, n := range slices.Sorted(maps.Keys(nouns)) {
 		nouns[n](s)
 	}
