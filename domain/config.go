@@ -13,6 +13,7 @@ type Config struct {
 	Buckets     map[string]Bucket     // by id
 	Collections map[string]Collection // by id
 	Retrievers  map[string]Retriever  // by id
+	Topics      map[string]Topic      // by id
 	Deleted     map[string]uint64     // id of a deleted bucket, collection or retriever → version of its deletion
 	Closed      bool
 }
@@ -35,6 +36,7 @@ func (c Config) Apply(e EventData, at Stamp) Config {
 		c.Buckets = with(c.Buckets, b.BucketID, b)
 	case *BucketDeleted:
 		c.Buckets, c.Deleted = without(c.Buckets, e.BucketID), with(c.Deleted, e.BucketID, at.Version)
+		c.Topics = c.withoutTopicsOf(e.BucketID)
 	case *CollectionSaved:
 		k := e.Collection
 		k.Created, k.Updated = firstStamp(c.Collections[k.CollectionID].Created, at), at
@@ -48,6 +50,12 @@ func (c Config) Apply(e EventData, at Stamp) Config {
 		c.Retrievers = with(c.Retrievers, r.RetrieverID, r)
 	case *RetrieverDeleted:
 		c.Retrievers, c.Deleted = without(c.Retrievers, e.RetrieverID), with(c.Deleted, e.RetrieverID, at.Version)
+	case *TopicSaved:
+		t := e.Topic
+		t.Created, t.Updated = firstStamp(c.Topics[t.TopicID].Created, at), at
+		c.Topics = with(c.Topics, t.TopicID, t)
+	case *TopicDeleted:
+		c.Topics = without(c.Topics, e.TopicID)
 	}
 	return c
 }

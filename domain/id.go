@@ -26,12 +26,13 @@ const (
 	RetrieverPrefix    = "ret_"
 	ExecutionPrefix    = "exec_"
 	TaskPrefix         = "task_"
+	TopicPrefix        = "top_"
 )
 
 var idLength = map[string]int{
 	OrganizationPrefix: 16, TenantPrefix: 24, UserPrefix: 15, KeyPrefix: 16, NamespacePrefix: 10,
 	BucketPrefix: 8, ObjectPrefix: 20, BlobPrefix: 16, BatchPrefix: 12, CollectionPrefix: 10,
-	DocumentPrefix: 24, RetrieverPrefix: 14, ExecutionPrefix: 24, TaskPrefix: 24,
+	DocumentPrefix: 24, RetrieverPrefix: 14, ExecutionPrefix: 24, TaskPrefix: 24, TopicPrefix: 10,
 }
 
 // NewID makes an id from 16 random bytes.
