@@ -11,9 +11,10 @@ const copyAtOnce = 1000
 
 // Copy writes everything of one store into another, empty one: records as they
 // are, branches, closed logs, cut feeds, idempotency keys. Interrupted, it goes on
-// where the target ends. Both must have the same number of shards; nothing may be
-// appended to either meanwhile. progress, where not nil, is told after every page
-// how many records of a shard are done, of how many.
+// where the target ends; a target that ends with another record than the source
+// has there is a *DifferenceError, and nothing is written. Both must have the same
+// number of shards; nothing may be appended to either meanwhile. progress, where
+// not nil, is told after every page how many records of a shard are done, of how many.
 func Copy(ctx context.Context, from, to Owner, progress func(shard int, done, total uint64)) error {
 	src, ok1 := from.(Importer)
 	dst, ok2 := to.(Importer)
@@ -22,6 +23,11 @@ func Copy(ctx context.Context, from, to Owner, progress func(shard int, done, to
 	}
 	if from.Shards() != to.Shards() {
 		return fmt.Errorf("copy store: %d shards into %d: the numbers must be equal", from.Shards(), to.Shards())
+	}
+	for shard := range from.Shards() {
+		if err := prefix(ctx, from, to, src, dst, shard); err != nil {
+			return fmt.Errorf("copy store: %w", err)
+		}
 	}
 	for shard := range from.Shards() {
 		c := copier{from: from, to: to, src: src, dst: dst, made: map[LogID]bool{}}
@@ -46,6 +52,13 @@ func (c *copier) shard(ctx context.Context, shard int, progress func(int, uint64
 	after, err := c.to.Head(ctx, shard)
 	if err != nil {
 		return err
+	}
+	made, err := c.dst.Logs(ctx, shard)
+	if err != nil {
+		return err
+	}
+	for _, name := range made {
+		c.made[name] = true
 	}
 	page := make([]Record, 0, copyAtOnce)
 	flush := func() error {
@@ -79,10 +92,7 @@ func (c *copier) shard(ctx context.Context, shard int, progress func(int, uint64
 			return err
 		}
 		if !c.made[r.Log] {
-			if err := flush(); err != nil {
-				return err
-			}
-			if err := c.log(ctx, r.Log, false); err != nil {
+			if err := c.branch(ctx, r.Log, flush); err != nil {
 				return err
 			}
 		}
@@ -100,7 +110,7 @@ func (c *copier) shard(ctx context.Context, shard int, progress func(int, uint64
 		return err
 	}
 	for _, name := range names {
-		if err := c.log(ctx, name, true); err != nil {
+		if err := c.end(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -120,17 +130,26 @@ func (c *copier) scopes(ctx context.Context, shard int) error {
 	}
 }
 
-// log makes a log in the target before its first record; at the end also those
-// without records, and closes what is closed.
-func (c *copier) log(ctx context.Context, name LogID, end bool) error {
+// branch makes a log that continues others before its first record, and after
+// theirs; the first record of any other log makes it.
+func (c *copier) branch(ctx context.Context, name LogID, flush func() error) error {
+	c.made[name] = true
+	head, err := c.from.LogHead(ctx, name)
+	if err != nil || len(head.Ranges) == 1 {
+		return err
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	head.Closed = false // there are more records
+	return c.dst.ImportLog(ctx, name, head)
+}
+
+// end makes logs without records, and closes what is closed.
+func (c *copier) end(ctx context.Context, name LogID) error {
 	head, err := c.from.LogHead(ctx, name)
 	if err != nil {
 		return err
 	}
-	c.made[name] = true
-	if len(head.Ranges) == 1 && !end {
-		return nil // its first record makes it
-	}
-	head.Closed = head.Closed && end
 	return c.dst.ImportLog(ctx, name, head)
 }

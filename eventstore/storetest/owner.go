@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -253,6 +254,9 @@ func copyEqual(t *testing.T, open Opener, f Features) {
 	if calls == 0 {
 		t.Error("no progress was told")
 	}
+	if err := eventstore.Compare(ctx(t), w.s, to, nil); err != nil {
+		t.Fatal(err)
+	}
 	if again, ok, err := to.Replay(ctx(t), 0, id); err != nil || !ok || differ(first.Records, again.Records) != "" {
 		t.Fatal(again, ok, err)
 	}
@@ -269,6 +273,58 @@ func copyEqual(t *testing.T, open Opener, f Features) {
 	Whole(t, to)
 	put(t, to, one("empty", "fresh", exactly(0), event(1)), one(w.log, "s0", exactly(16), event(1)))
 	Whole(t, to)
+	// Now it is ahead of the source: another copy is refused, and tells where they differ.
+	var differs *eventstore.DifferenceError
+	if err := eventstore.Copy(ctx(t), w.s, to, nil); !errors.As(err, &differs) {
+		t.Fatal(err)
+	}
+	if err := eventstore.Compare(ctx(t), w.s, to, nil); !errors.As(err, &differs) {
+		t.Fatal(err)
+	}
+}
+
+// copyResumes: a copy that was interrupted anywhere goes on where it ended, and
+// takes what was appended meanwhile; a target that holds something else is left alone.
+func copyResumes(t *testing.T, open Opener, f Features) {
+	w := newWorld(t, open, f, 11)
+	for i := range 250 {
+		e := event(i)
+		w.must(t, one(w.log, fmt.Sprint("s", i%7), any(), e, e, e, e, e), one("source", "a", any(), e, e, e, e), one(eventstore.LogID(fmt.Sprint("log-", i/50)), "a", any(), e))
+	}
+	to := open(t, eventstore.Options{Source: eventstore.Source{Now: w.clock.Now}})
+	defer to.Close()
+	for rounds := 0; ; rounds++ {
+		interrupted, stop := context.WithCancel(ctx(t))
+		err := eventstore.Copy(interrupted, w.s, to, func(int, uint64, uint64) { stop() }) // after a page
+		stop()
+		if err == nil && rounds < 2 {
+			t.Fatalf("it was done after %d interruptions", rounds)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, context.Canceled) || rounds > 50 {
+			t.Fatal(rounds, err)
+		}
+		if rounds == 1 {
+			w.must(t, one(w.log, "s0", any(), event(1)), one("late", "a", any(), event(1)))
+		}
+	}
+	if err := eventstore.Compare(ctx(t), w.s, to, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, batch := range map[string]eventstore.Batch{"another log": one("another", "a", any(), event(1)), "another record": one("source", "a", any(), event(99))} {
+		other := open(t, eventstore.Options{})
+		put(t, other, batch)
+		var differs *eventstore.DifferenceError
+		if err := eventstore.Copy(ctx(t), w.s, other, nil); !errors.As(err, &differs) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if head, err := other.Head(ctx(t), 0); err != nil || head != 1 {
+			t.Errorf("%s: %d %v", name, head, err)
+		}
+		_ = other.Close()
+	}
 }
 
 func importRefuses(t *testing.T, open Opener, _ Features) {

@@ -118,6 +118,7 @@ var once = []single{
 	{"ForkRefusals", forkRefusals, nil},
 	{"TruncateCutsTheFeed", truncate, nil},
 	{"CopyIsEqual", copyEqual, nil},
+	{"CopyResumes", copyResumes, nil},
 	{"ImportRefusesWrong", importRefuses, nil},
 	{"CheckpointSeesCutTail", checkpoints, nil},
 	{"AttachmentsInABlobStore", blobStore, nil},
