@@ -148,8 +148,8 @@ func TestSegmentsStayFew(t *testing.T) {
 		x.mergeLock.Unlock()
 	}
 	s := x.Stats()
-	if s.HeadBytes != x.headBytes {
-		t.Errorf("heads hold %d bytes, and %d are counted", s.HeadBytes, x.headBytes)
+	if s.HeadBytes != x.headBytes.Load() {
+		t.Errorf("heads hold %d bytes, and %d are counted", s.HeadBytes, x.headBytes.Load())
 	}
 	if n := s.Logs[0].Segments; n > 12 || n == 0 {
 		t.Errorf("%d segments for %d rows", n, s.Logs[0].Rows)

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"varve/eventstore"
 	"varve/projections/vector/vectortest"
 )
 
@@ -27,7 +28,15 @@ func open(t testing.TB, dir string, opts Options) *Index {
 func backend(t testing.TB, opts Options) *vectortest.Backend {
 	dir := t.TempDir()
 	opts.sync = func(*os.File) error { return nil } // TestSyncs has the real one
+	past := &history{}
+	if opts.OnDemand {
+		opts.Prefix, opts.Head = past.prefix, past.head
+	}
 	x := open(t, dir, opts)
+	apply := func(ctx context.Context, shard int, page []eventstore.Record) error {
+		past.add(page...)
+		return x.Apply(ctx, shard, page)
+	}
 	must := func(t testing.TB, err error) {
 		if err != nil {
 			t.Helper()
@@ -37,10 +46,10 @@ func backend(t testing.TB, opts Options) *vectortest.Backend {
 	reopen := func(t testing.TB, b *vectortest.Backend) uint64 {
 		must(t, x.Close())
 		x = open(t, dir, opts)
-		b.Index, b.Apply = x, x.Apply
+		b.Index = x
 		return x.Applied(0)
 	}
-	return &vectortest.Backend{Index: x, Apply: x.Apply, Acts: map[string]func(testing.TB, *vectortest.Backend) uint64{
+	b := &vectortest.Backend{Index: x, Apply: apply, Acts: map[string]func(testing.TB, *vectortest.Backend) uint64{
 		"flush": func(t testing.TB, b *vectortest.Backend) uint64 {
 			must(t, x.Flush())
 			return x.Applied(0)
@@ -72,6 +81,27 @@ func backend(t testing.TB, opts Options) *vectortest.Backend {
 			return reopen(t, b)
 		},
 	}}
+	if opts.OnDemand {
+		b.Acts["unload"] = func(t testing.TB, b *vectortest.Backend) uint64 {
+			unloadAll(x)
+			return x.Applied(0)
+		}
+		b.Acts["load"] = func(t testing.TB, b *vectortest.Backend) uint64 {
+			for _, log := range past.logs() {
+				v, err := x.View(context.Background(), log, x.Position(log))
+				must(t, err)
+				v.Close()
+			}
+			return x.Applied(0)
+		}
+		b.Acts["erase nothing"] = func(t testing.TB, b *vectortest.Backend) uint64 { // makes cached files go
+			for _, log := range past.logs() {
+				must(t, x.Erase(context.Background(), log, 1<<40))
+			}
+			return x.Applied(0)
+		}
+	}
+	return b
 }
 
 func segmentFiles(t testing.TB, dir string) []string {
@@ -92,6 +122,11 @@ func TestContract(t *testing.T) {
 		{"small segments", Options{HeadRows: 5}},
 		{"small segments, not merged", Options{HeadRows: 4, NoMerge: true, CacheBytes: 4096}},
 		{"little memory", Options{HeadBytes: 3000, Workers: 3, alone: 1}},
+		{"memory budget", Options{Memory: 20_000}},
+		{"on demand", Options{OnDemand: true}},
+		{"on demand, small segments", Options{OnDemand: true, HeadRows: 3}},
+		{"on demand, hardly any memory", Options{OnDemand: true, HeadRows: 5, Memory: 1}},
+		{"on demand, little memory", Options{OnDemand: true, Memory: 30_000, Verify: true}},
 	} {
 		t.Run(variant.name, func(t *testing.T) {
 			vectortest.Run(t, func(t testing.TB) *vectortest.Backend { return backend(t, variant.opts) })

@@ -12,7 +12,8 @@ import (
 
 // Apply folds records of one shard in feed order. It wants all records, not only
 // those about documents, because a log's position moves with each. Records at or
-// below a log's applied position are passed over, so a page may come again. A
+// below a log's applied position are passed over, so a page may come again. Of a log
+// that is not held (see Options.OnDemand) it notes how far it went, and waits for no load. A
 // record that cannot be decoded is counted (see Stats) and ends what its document
 // was; it stops nothing.
 func (x *Index) Apply(ctx context.Context, shard int, page []eventstore.Record) error {
@@ -30,17 +31,23 @@ func (x *Index) Apply(ctx context.Context, shard int, page []eventstore.Record) 
 		for n < len(page) && page[n].Log == page[0].Log {
 			n++
 		}
-		l := x.logOrNew(page[0].Log, shard)
-		if err := x.applyRun(ctx, l, page[:n]); err != nil {
+		run := page[:n]
+		page = page[n:]
+		var l *logIndex
+		if !x.opts.OnDemand {
+			l = x.logOrNew(run[0].Log, shard)
+		} else if l = x.note(shard, run); l == nil {
+			continue
+		}
+		if err := x.applyRun(ctx, shard, l, run); err != nil {
 			return err
 		}
 		touched = append(touched, l)
-		page = page[n:]
 	}
 	return x.sealFull(touched)
 }
 
-func (x *Index) applyRun(ctx context.Context, l *logIndex, run []eventstore.Record) error {
+func (x *Index) applyRun(ctx context.Context, shard int, l *logIndex, run []eventstore.Record) error {
 	for len(run) > 0 {
 		if next := run[0].Position; next > l.applied+1 && x.opts.Prefix != nil {
 			if err := x.fill(ctx, l, next-1); err != nil {
@@ -53,7 +60,7 @@ func (x *Index) applyRun(ctx context.Context, l *logIndex, run []eventstore.Reco
 		}
 		x.fold(l, run[:n])
 		x.mu.Lock()
-		x.feeds[l.shard] = max(x.feeds[l.shard], run[n-1].Feed)
+		x.feeds[shard] = max(x.feeds[shard], run[n-1].Feed)
 		x.mu.Unlock()
 		run = run[n:]
 	}
@@ -89,7 +96,7 @@ func (x *Index) fold(l *logIndex, run []eventstore.Record) {
 	for i := range run {
 		l.fold(&run[i])
 	}
-	x.headBytes += l.head.bytes - before
+	l.bytes.Add(l.head.bytes - before)
 }
 
 // fold applies one record; l.mu is held.

@@ -22,6 +22,7 @@ type head struct {
 	name    uint64
 	bytes   int64
 	skipped uint64 // records and features that could not be decoded
+	ended   int    // rows that ended
 
 	mu     sync.RWMutex
 	all    []*headRow
@@ -121,7 +122,11 @@ func (h *head) end(id string, position uint64) bool {
 	if len(rows) == 0 {
 		return false
 	}
-	return h.all[rows[len(rows)-1]].to.CompareAndSwap(forever, position)
+	ended := h.all[rows[len(rows)-1]].to.CompareAndSwap(forever, position)
+	if ended {
+		h.ended++
+	}
+	return ended
 }
 
 func (h *head) count() int { return len(h.all) }
@@ -198,8 +203,8 @@ func (v *headView) after(rows *roaring.Bitmap, id string, n int) []uint32 {
 
 func (v *headView) endCollection(id string, position uint64) {
 	for _, r := range v.all {
-		if r.collection == id {
-			r.to.CompareAndSwap(forever, position)
+		if r.collection == id && r.to.CompareAndSwap(forever, position) {
+			v.head.ended++
 		}
 	}
 }

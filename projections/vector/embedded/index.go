@@ -11,6 +11,8 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -38,6 +40,19 @@ type Options struct {
 	// asked where the feed leaves records of a log out: the log continues another
 	// one, whose records the feed does not repeat. Nil: the index does without them.
 	Prefix func(ctx context.Context, log eventstore.LogID, after, upTo uint64) iter.Seq2[eventstore.Record, error]
+	// OnDemand makes the index hold only the logs of which views are asked: the first
+	// View of a log loads it, from its segments in the folder and then through Prefix;
+	// of other logs Apply notes no more than how far they went. It needs Prefix and Head.
+	OnDemand bool
+	// Head gives a log's newest position, 0 where it has none. It is asked when a log
+	// is loaded.
+	Head func(ctx context.Context, log eventstore.LogID) (uint64, error)
+	// Memory is how many bytes the index may hold on the heap (see Stats); 0: no limit.
+	// Over it, the least recently used logs leave it where the index is OnDemand, never
+	// one with a view in use nor the one used last; then heads become segments early.
+	// Mapped pages of segments are not counted: they are the kernel's, which takes them
+	// back when it wants. Answers get slower over it, never wrong.
+	Memory int64
 
 	// For tests: in place of File.Sync, and of aloneProducts.
 	sync  func(*os.File) error
@@ -54,6 +69,9 @@ func (o Options) withDefaults() Options {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 32 << 20
 	}
+	if o.Memory > 0 {
+		o.CacheBytes = min(o.CacheBytes, o.Memory/4)
+	}
 	return o
 }
 
@@ -64,22 +82,31 @@ type Index struct {
 	opts  Options
 	cache *cache
 
-	apply  sync.Mutex // held by Apply, Flush and Close
-	merged []string   // files to be removed when the manifest names them no more; under apply
-	// headBytes is what all heads hold together; under apply.
-	headBytes int64
+	apply sync.Mutex // held by Apply, Flush and Close, and where logs are unloaded
+	noted uint64     // records that moved places since the places were saved; under apply
+	// headBytes is what the heads of all logs hold together, loadBytes those of logs
+	// that are being loaded, segmentBytes what mapped segments take on the heap.
+	headBytes, loadBytes, segmentBytes atomic.Int64
 
 	mergeLock sync.Mutex // held while segments are merged; before apply
 	life      context.Context
 	end       context.CancelFunc
 
+	work sync.WaitGroup // loads, and unloading in the background; begun under mu unless closed
+
 	mu     sync.RWMutex // guards what follows
 	logs   map[eventstore.LogID]*logIndex
+	away   map[eventstore.LogID]*away // on demand: what is known of other logs
 	feeds  map[int]uint64
 	closed bool
 
+	loading   atomic.Int64 // loads under way
+	shrinking atomic.Bool  // unloading in the background is under way
+	crowded   atomic.Bool  // more is held than may be, by logs that were in use
+
 	damage     error // why Open emptied the index
 	mergeError error // of the last merge in the background
+	spareError error // of the last log that left memory
 }
 
 var _ vector.Index = (*Index)(nil)
@@ -94,6 +121,20 @@ type logIndex struct {
 	deleted  map[string][]deletion // by collection, oldest first
 	head     *head
 	segments []*segment
+
+	bytes  *atomic.Int64 // where its head is counted
+	merged []string      // files to be removed when no manifest names them; under apply
+	// On demand: up to which position its own manifest holds, and whether segments
+	// came or went since it was written; under apply.
+	saved   uint64
+	unsaved bool
+
+	users atomic.Int64 // views in use, and those who wait for one
+	used  atomic.Int64 // when a view was made or closed last: Unix time in nanoseconds
+}
+
+func (x *Index) newLog(id eventstore.LogID, shard int) *logIndex {
+	return &logIndex{id: id, shard: shard, deleted: map[string][]deletion{}, head: newHead(), bytes: &x.headBytes}
 }
 
 // deletion is the end of a collection.
@@ -114,6 +155,11 @@ func (x *Index) Applied(shard int) uint64 {
 func (x *Index) Position(log eventstore.LogID) uint64 {
 	l := x.log(log)
 	if l == nil {
+		x.mu.RLock()
+		defer x.mu.RUnlock()
+		if a := x.away[log]; a != nil {
+			return a.seen
+		}
 		return 0
 	}
 	l.mu.RLock()
@@ -121,7 +167,7 @@ func (x *Index) Position(log eventstore.LogID) uint64 {
 	return l.applied
 }
 
-// Logs lists the logs of which records were applied, in order.
+// Logs lists the logs that the index holds, in order.
 func (x *Index) Logs() []eventstore.LogID {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -144,35 +190,50 @@ func (x *Index) logOrNew(id eventstore.LogID, shard int) *logIndex {
 	defer x.mu.Unlock()
 	l := x.logs[id]
 	if l == nil {
-		l = &logIndex{id: id, shard: shard, deleted: map[string][]deletion{}, head: newHead()}
+		l = x.newLog(id, shard)
 		x.logs[id] = l
 	}
 	return l
 }
 
-// View pins a log at a position. Position 0 of any log is empty.
+// View pins a log at a position. Position 0 of any log is empty. Where the index is
+// OnDemand and does not hold the log, it waits until the log is loaded, or ctx ends;
+// the load goes on without it.
 func (x *Index) View(ctx context.Context, log eventstore.LogID, position uint64) (vector.View, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	v, err := x.present(log, position)
+	if v == nil && err == nil {
+		v, err = x.loaded(ctx, log, position)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// present gives a view of what the index holds; nil where the log is to be loaded first.
+func (x *Index) present(log eventstore.LogID, position uint64) (*view, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if x.closed {
-		return nil, domain.Errorf(domain.CodeUnavailable, "the index is closed")
+		return nil, errNoView
 	}
-	v := &view{index: x, log: log, position: position}
 	l := x.logs[log]
 	if l == nil {
-		if position > 0 {
-			return nil, behind(position, 0)
+		if x.opts.OnDemand {
+			return nil, nil
 		}
-		return v, nil
+		return x.nothing(log, position)
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if position > l.applied {
 		return nil, behind(position, l.applied)
 	}
+	l.use(1)
+	v := &view{index: x, log: log, position: position, of: l}
 	for _, s := range l.segments {
 		s.hold()
 		v.segments = append(v.segments, s)
@@ -183,6 +244,22 @@ func (x *Index) View(ctx context.Context, log eventstore.LogID, position uint64)
 	}
 	return v, nil
 }
+
+// nothing is the view of a log that has no records.
+func (x *Index) nothing(log eventstore.LogID, position uint64) (*view, error) {
+	if position > 0 {
+		return nil, behind(position, 0)
+	}
+	return &view{index: x, log: log}, nil
+}
+
+// use counts who uses the log.
+func (l *logIndex) use(n int64) (users int64) {
+	l.used.Store(time.Now().UnixNano())
+	return l.users.Add(n)
+}
+
+var errNoView = domain.Errorf(domain.CodeUnavailable, "the index is closed")
 
 func behind(position, applied uint64) error {
 	e := domain.Errorf(domain.CodeUnavailable, "the index has applied position %d and not yet %d: try again", applied, position)

@@ -22,10 +22,14 @@ import (
 // end, and how far the feed was taken into them. Its file holds the SHA-256 of the
 // rest in hexadecimal, a newline, and JSON; it is replaced by renaming. What
 // a manifest names was synced before.
+//
+// An index that is OnDemand has one of feeds alone, and in each log's folder one of
+// that log alone, so that what it does not hold need not be read or written. The
+// latter is what is published too.
 type manifest struct {
 	Format int               `json:"format"`
-	Feeds  map[string]uint64 `json:"feeds"` // by shard
-	Logs   []manifestLog     `json:"logs"`
+	Feeds  map[string]uint64 `json:"feeds,omitempty"` // by shard
+	Logs   []manifestLog     `json:"logs,omitempty"`
 }
 
 type manifestLog struct {
@@ -42,7 +46,8 @@ type manifestSegment struct {
 }
 
 const (
-	manifestFormat = 1
+	manifestFormat = 1 // all logs
+	partFormat     = 2 // feeds alone, or one log
 	manifestFile   = "manifest"
 	segmentSuffix  = ".seg"
 )
@@ -50,6 +55,9 @@ const (
 // save writes the manifest: of every log what its segments hold, and of every
 // shard the feed position from which the rest comes again. x.apply is held.
 func (x *Index) save() error {
+	if x.opts.OnDemand {
+		return x.saveLogs()
+	}
 	m := manifest{Format: manifestFormat, Feeds: map[string]uint64{}}
 	feeds := map[int]uint64{}
 	x.mu.RLock()
@@ -63,36 +71,59 @@ func (x *Index) save() error {
 	x.mu.RUnlock()
 	sort.Slice(logs, func(i, j int) bool { return logs[i].id < logs[j].id })
 	for _, l := range logs {
-		saved := manifestLog{ID: l.id, Shard: l.shard, Applied: l.applied}
 		if first := l.head.first(); first != nil {
-			saved.Applied = first.from - 1
 			feeds[l.shard] = min(feeds[l.shard], first.feed-1)
 		}
-		for id, list := range l.deleted {
-			for _, d := range list {
-				if d.Position <= saved.Applied {
-					if saved.Deleted == nil {
-						saved.Deleted = map[string][]deletion{}
-					}
-					saved.Deleted[id] = append(saved.Deleted[id], d)
-				}
-			}
-		}
-		for _, s := range l.segments {
-			saved.Segments = append(saved.Segments, manifestSegment{Digest: s.digest, Ends: s.packEnds(saved.Applied)})
-		}
-		m.Logs = append(m.Logs, saved)
+		m.Logs = append(m.Logs, l.entry())
 	}
 	for shard, feed := range feeds {
 		m.Feeds[strconv.Itoa(shard)] = feed
 	}
+	return x.writeManifest(x.dir, m)
+}
+
+// durable is the position up to which a log's segments hold what was applied.
+func (l *logIndex) durable() uint64 {
+	if first := l.head.first(); first != nil {
+		return first.from - 1
+	}
+	return l.applied
+}
+
+// entry is what a manifest says of a log.
+func (l *logIndex) entry() manifestLog {
+	saved := manifestLog{ID: l.id, Shard: l.shard, Applied: l.durable()}
+	for id, list := range l.deleted {
+		for _, d := range list {
+			if d.Position <= saved.Applied {
+				if saved.Deleted == nil {
+					saved.Deleted = map[string][]deletion{}
+				}
+				saved.Deleted[id] = append(saved.Deleted[id], d)
+			}
+		}
+	}
+	for _, s := range l.segments {
+		saved.Segments = append(saved.Segments, manifestSegment{Digest: s.digest, Ends: s.packEnds(saved.Applied)})
+	}
+	return saved
+}
+
+func (m manifest) encode() ([]byte, error) {
 	text, err := json.Marshal(m)
 	if err != nil {
-		return wrap("encode the manifest", err)
+		return nil, wrap("encode the manifest", err)
 	}
 	sum := sha256.Sum256(text)
-	content := append([]byte(hex.EncodeToString(sum[:])+"\n"), text...)
-	return wrap("write the manifest", x.replaceFile(filepath.Join(x.dir, manifestFile), content))
+	return append([]byte(hex.EncodeToString(sum[:])+"\n"), text...), nil
+}
+
+func (x *Index) writeManifest(dir string, m manifest) error {
+	content, err := m.encode()
+	if err != nil {
+		return err
+	}
+	return wrap("write the manifest", x.replaceFile(filepath.Join(dir, manifestFile), content))
 }
 
 // packEnds gives the ends up to a position; those after it come again with the feed.
@@ -143,6 +174,10 @@ func loadManifest(dir string) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decodeManifest(content)
+}
+
+func decodeManifest(content []byte) (*manifest, error) {
 	digest, text, _ := bytes.Cut(content, []byte("\n"))
 	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != string(digest) {
 		return nil, torn("the manifest's digest does not fit")
@@ -151,7 +186,7 @@ func loadManifest(dir string) (*manifest, error) {
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, torn("manifest: %v", err)
 	}
-	if m.Format != manifestFormat {
+	if m.Format != manifestFormat && m.Format != partFormat {
 		return nil, torn("the manifest has format %d", m.Format)
 	}
 	return m, nil

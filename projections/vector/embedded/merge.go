@@ -76,7 +76,7 @@ func (x *Index) Merge(ctx context.Context) error {
 		l.mu.RLock()
 		segments := held(slices.Clone(l.segments))
 		l.mu.RUnlock()
-		if err := x.merge(ctx, l, segments, nil); err != nil {
+		if err := x.merge(ctx, l, segments, nil); err != nil && !errors.Is(err, errUnloaded) {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (x *Index) mergeDue(ctx context.Context) error {
 			if segments == nil {
 				continue
 			}
-			if err := x.merge(ctx, l, segments, nil); err != nil {
+			if err := x.merge(ctx, l, segments, nil); err != nil && !errors.Is(err, errUnloaded) {
 				return err
 			}
 			again = true
@@ -103,7 +103,8 @@ func (x *Index) mergeDue(ctx context.Context) error {
 // merge makes one segment of several. Only the swap at its end keeps others
 // waiting; rows that end meanwhile are carried over then. x.mergeLock is held, so
 // nobody else takes segments away; and the segments are, of which merge lets go.
-// Rows that hold from a position in skip are left out.
+// Rows that hold from a position in skip are left out. The error is errUnloaded where
+// the index does not hold the log any more.
 func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment, skip map[uint64]bool) error {
 	defer func() {
 		for _, s := range segments {
@@ -131,6 +132,13 @@ func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment, ski
 	}
 	x.apply.Lock()
 	defer x.apply.Unlock()
+	if x.log(l.id) != l { // it left memory meanwhile: its manifest names the old segments
+		if merged != nil {
+			merged.release()
+			_ = os.Remove(x.segmentPath(l.id, merged.digest))
+		}
+		return errUnloaded
+	}
 	l.mu.Lock()
 	var kept []*segment
 	if merged != nil {
@@ -148,10 +156,10 @@ func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment, ski
 			kept = append(kept, s)
 		}
 	}
-	l.segments = kept
+	l.segments, l.unsaved = kept, true
 	l.mu.Unlock()
 	for _, s := range segments {
-		x.merged = append(x.merged, x.segmentPath(l.id, s.digest))
+		l.merged = append(l.merged, x.segmentPath(l.id, s.digest))
 		s.release() // the log's own reference
 	}
 	if err := x.save(); err != nil {
@@ -175,11 +183,16 @@ func anyLeft(parts []part, skip map[uint64]bool) bool {
 // manifest names no more. Views that read them keep their mappings. x.apply is held.
 func (x *Index) sweepMerged() error {
 	var err error
-	for _, path := range x.merged {
-		if e := os.Remove(path); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
+	for _, l := range x.all() {
+		if x.opts.OnDemand && l.unsaved {
+			continue // its manifest could not be written
 		}
+		for _, path := range l.merged {
+			if e := os.Remove(path); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+		l.merged = nil
 	}
-	x.merged = nil
 	return wrap("remove merged segments", err)
 }

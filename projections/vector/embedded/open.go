@@ -19,6 +19,9 @@ import (
 // for every shard and the feed fills it anew; an error is one of the disk.
 func Open(dir string, opts Options) (*Index, error) {
 	opts = opts.withDefaults()
+	if opts.OnDemand && (opts.Prefix == nil || opts.Head == nil) {
+		return nil, errors.New("open the index: on demand it needs Prefix and Head, by which logs are loaded")
+	}
 	x := &Index{dir: dir, opts: opts, cache: newCache(opts.CacheBytes)}
 	x.life, x.end = context.WithCancel(context.Background())
 	x.empty()
@@ -37,16 +40,19 @@ func Open(dir string, opts Options) (*Index, error) {
 	if err != nil {
 		return nil, wrap("open the index", err)
 	}
-	return x, wrap("open the index", x.sweep())
+	if opts.OnDemand {
+		err = x.census()
+	} else {
+		err = x.sweep()
+	}
+	return x, wrap("open the index", err)
 }
 
 func (x *Index) empty() {
 	for _, l := range x.logs {
-		for _, s := range l.segments {
-			s.release()
-		}
+		l.close()
 	}
-	x.logs, x.feeds = map[eventstore.LogID]*logIndex{}, map[int]uint64{}
+	x.logs, x.away, x.feeds = map[eventstore.LogID]*logIndex{}, map[eventstore.LogID]*away{}, map[int]uint64{}
 }
 
 // load maps what the manifest names.
@@ -58,25 +64,62 @@ func (x *Index) load(m *manifest) error {
 		}
 		x.feeds[n] = feed
 	}
+	if x.opts.OnDemand {
+		return x.spread(m)
+	}
+	if m.Format != manifestFormat {
+		return torn("the index was on demand and does not hold all logs")
+	}
 	for _, saved := range m.Logs {
-		l := &logIndex{id: saved.ID, shard: saved.Shard, applied: saved.Applied, deleted: saved.Deleted, head: newHead()}
-		if l.deleted == nil {
-			l.deleted = map[string][]deletion{}
+		l, err := x.openLog(saved)
+		if err != nil {
+			return err
 		}
 		x.logs[saved.ID] = l
-		for _, one := range saved.Segments {
-			s, err := x.openSegment(saved.ID, one.Digest)
-			if err != nil {
-				return err
-			}
-			l.segments = append(l.segments, s)
-			if err := s.unpackEnds(one.Ends); err != nil {
-				return err
-			}
-			forget(s.data)
-		}
 	}
 	return nil
+}
+
+// openLog maps the segments of a log.
+func (x *Index) openLog(saved manifestLog) (*logIndex, error) {
+	l := x.newLog(saved.ID, saved.Shard)
+	l.applied, l.saved = saved.Applied, saved.Applied
+	if saved.Deleted != nil {
+		l.deleted = saved.Deleted
+	}
+	if err := x.openSegments(l, saved); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (x *Index) openSegments(l *logIndex, saved manifestLog) error {
+	for _, one := range saved.Segments {
+		s, err := x.openSegment(saved.ID, one.Digest)
+		if err != nil {
+			return err
+		}
+		l.segments = append(l.segments, s)
+		if s.meta.Last > saved.Applied {
+			return torn("segment %s goes up to position %d, its log to %d", one.Digest, s.meta.Last, saved.Applied)
+		}
+		if err := s.unpackEnds(one.Ends); err != nil {
+			return err
+		}
+		forget(s.data)
+	}
+	return nil
+}
+
+// close lets go of the segments. Views keep those that they read.
+func (l *logIndex) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		s.release()
+	}
+	l.segments = nil
 }
 
 // openSegment maps a segment's file.
@@ -91,7 +134,11 @@ func (x *Index) openSegment(log eventstore.LogID, digest string) (*segment, erro
 		return nil, wrap("segment "+digest, err)
 	}
 	s.digest, s.unmap = digest, unmap
-	s.drop = func() { x.cache.drop(s.name) }
+	x.segmentBytes.Add(s.heap())
+	s.drop = func() {
+		x.cache.drop(s.name)
+		x.segmentBytes.Add(-s.heap())
+	}
 	return s, nil
 }
 
@@ -162,26 +209,22 @@ func (x *Index) sweep() error {
 // Damage says why Open emptied the index, nil where it did not.
 func (x *Index) Damage() error { return x.damage }
 
-// Close ends a merge, waits for what else is under way, and lets go of the files, without flushing.
+// Close ends loads and a merge, waits for what else is under way, and lets go of the files, without flushing.
 // Views that are open stay usable. Closing twice changes nothing.
 func (x *Index) Close() error {
 	x.end()
+	x.mu.Lock()
+	x.closed = true
+	x.mu.Unlock()
+	x.work.Wait()
 	x.mergeLock.Lock()
 	defer x.mergeLock.Unlock()
 	x.apply.Lock()
 	defer x.apply.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.closed {
-		x.closed = true
-		for _, l := range x.logs {
-			l.mu.Lock()
-			for _, s := range l.segments {
-				s.release()
-			}
-			l.segments = nil
-			l.mu.Unlock()
-		}
+	for _, l := range x.logs {
+		l.close()
 	}
 	return nil
 }

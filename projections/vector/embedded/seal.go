@@ -1,11 +1,9 @@
 package embedded
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"varve/eventstore"
 )
@@ -15,7 +13,8 @@ import (
 const maxTail = 16384
 
 // Flush makes what was applied durable: heads become segments, and Open will find
-// the feed where it is now.
+// the feed where it is now. Small heads of an index that is OnDemand do not: the log
+// is read again from there.
 func (x *Index) Flush() error {
 	x.apply.Lock()
 	defer x.apply.Unlock()
@@ -23,10 +22,14 @@ func (x *Index) Flush() error {
 		return errClosed
 	}
 	for _, l := range x.all() {
+		if x.opts.OnDemand && l.head.count() < worthSealing {
+			continue // the log has it
+		}
 		if err := x.seal(l); err != nil {
 			return err
 		}
 	}
+	x.noted = maxTail
 	if err := x.save(); err != nil {
 		return err
 	}
@@ -63,17 +66,27 @@ func (x *Index) sealFull(touched []*logIndex) error {
 			sealed = true
 		}
 	}
-	for x.headBytes > x.opts.HeadBytes { // then some head holds rows
-		largest := slices.MaxFunc(x.all(), func(a, b *logIndex) int { return cmp.Compare(a.head.bytes, b.head.bytes) })
+	for x.headBytes.Load() > x.opts.HeadBytes {
+		largest := x.largestHead()
+		if largest == nil { // those of logs that are about to be held
+			break
+		}
 		if err := x.seal(largest); err != nil {
 			return err
 		}
 		sealed = true
 	}
-	if !sealed {
+	shrunk, err := x.shrink()
+	if err != nil {
+		return err
+	}
+	if !sealed && !shrunk && (!x.opts.OnDemand || x.noted < maxTail) {
 		return nil
 	}
 	for _, l := range x.all() {
+		if x.opts.OnDemand {
+			break
+		}
 		if first := l.head.first(); first != nil && first.feed+maxTail < x.Applied(l.shard) {
 			if err := x.seal(l); err != nil {
 				return err
@@ -87,7 +100,19 @@ func (x *Index) sealFull(touched []*logIndex) error {
 	return x.sweepMerged()
 }
 
-// seal makes the head of a log a segment. x.apply is held.
+// largestHead is the log whose head holds most, nil where none holds rows.
+func (x *Index) largestHead() *logIndex {
+	var largest *logIndex
+	for _, l := range x.all() {
+		if l.head.count() > 0 && (largest == nil || l.head.bytes > largest.head.bytes) {
+			largest = l
+		}
+	}
+	return largest
+}
+
+// seal makes the head of a log a segment. x.apply is held, unless nobody else knows
+// the log yet.
 func (x *Index) seal(l *logIndex) error {
 	h := l.head.snapshot()
 	if h.rows() == 0 {
@@ -104,25 +129,33 @@ func (x *Index) seal(l *logIndex) error {
 		}
 	}
 	skipped := l.head.skipped
-	x.headBytes -= l.head.bytes
+	l.bytes.Add(-l.head.bytes)
 	l.head = newHead()
 	l.head.skipped = skipped
 	l.segments = append(l.segments, s)
+	l.unsaved = true
 	l.mu.Unlock()
 	x.cache.drop(h.serial())
 	return nil
 }
 
+// makeFolder makes a log's folder, where there is none, to stay.
+func (x *Index) makeFolder(log eventstore.LogID) (string, error) {
+	folder := x.folder(log)
+	if _, err := os.Stat(folder); err == nil {
+		return folder, nil
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	return folder, x.syncFolder(x.dir)
+}
+
 // write makes one segment of parts and maps it; see buildSegment.
 func (x *Index) write(ctx context.Context, log eventstore.LogID, parts []part, skip map[uint64]bool) (*segment, [][]uint32, error) {
-	folder := x.folder(log)
-	if _, err := os.Stat(folder); err != nil {
-		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return nil, nil, err
-		}
-		if err := x.syncFolder(x.dir); err != nil {
-			return nil, nil, err
-		}
+	folder, err := x.makeFolder(log)
+	if err != nil {
+		return nil, nil, err
 	}
 	f, err := os.CreateTemp(folder, ".new-*")
 	if err != nil {

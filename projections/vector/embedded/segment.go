@@ -165,6 +165,13 @@ func (s *segment) release() {
 	}
 }
 
+// heap is about what the segment takes beside its mapping: the ends of its rows, its
+// decoded footer, and the columns and features that point into the mapping.
+func (s *segment) heap() int64 {
+	pieces := len(s.meta.Sections) + len(s.meta.Dense) + len(s.meta.Sparse) + len(s.meta.Columns) + len(s.meta.Collections) + len(s.meta.Fields)
+	return 8*int64(s.n) + 160*int64(pieces) + 1024
+}
+
 func (s *segment) serial() uint64 { return s.name }
 func (s *segment) rows() int      { return s.n }
 

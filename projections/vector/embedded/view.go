@@ -20,6 +20,7 @@ type view struct {
 	position uint64
 	parts    []part
 	segments []*segment
+	of       *logIndex // nil where there is nothing
 	close    sync.Once
 }
 
@@ -39,6 +40,9 @@ func (v *view) Close() {
 	v.close.Do(func() {
 		for _, s := range v.segments {
 			s.release()
+		}
+		if v.of != nil && v.of.use(-1) == 0 && v.index.crowded.Load() {
+			v.index.shrinkSoon()
 		}
 	})
 }
