@@ -33,6 +33,7 @@ type StateOptions struct {
 // loses its leases and becomes another member. The server's clock decides.
 type State struct {
 	pool   *pgxpool.Pool
+	marks  *pgxpool.Pool // for work, which need not be on the disk to be answered
 	where  string
 	schema string
 	alive  time.Duration
@@ -96,9 +97,22 @@ func OpenState(ctx context.Context, dsn string, opts StateOptions) (*State, erro
 	if s.pool, err = e.pool(ctx, 4); err != nil {
 		return fail(err)
 	}
+	session := e.config.AfterConnect
+	e.config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+		if err := session(ctx, c); err != nil {
+			return err
+		}
+		_, err := c.Exec(ctx, "SET synchronous_commit = off")
+		return err
+	}
+	if s.marks, err = e.pool(ctx, 4); err != nil {
+		s.pool.Close()
+		return fail(err)
+	}
 	s.leases.init()
 	if err := s.join(ctx); err != nil {
 		s.pool.Close()
+		s.marks.Close()
 		return fail(err)
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -257,6 +271,7 @@ func (s *State) Close() error {
 	defer cancel()
 	err := s.leave(ctx)
 	s.pool.Close()
+	s.marks.Close()
 	return err
 }
 

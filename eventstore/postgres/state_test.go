@@ -60,6 +60,7 @@ func TestStateOfTheDeadIsTakenOver(t *testing.T) {
 		t.Errorf("the dead renewed: %v, %v", lives, err)
 	}
 	one.pool.Close()
+	one.marks.Close()
 }
 
 // Who cannot reach the server any more loses its leases, and has them again later.

@@ -22,7 +22,7 @@ func (s *State) Take(ctx context.Context, work string, items []string, most int)
 		return nil, nil, nil
 	}
 	collect := func(text string, args ...any) (map[string]bool, error) {
-		rows, err := s.pool.Query(ctx, s.in(text), args...)
+		rows, err := s.marks.Query(ctx, s.in(text), args...)
 		if err != nil {
 			return nil, s.fault("share work", err)
 		}
@@ -54,18 +54,24 @@ func (s *State) Take(ctx context.Context, work string, items []string, most int)
 
 // Finish marks items as done, whoever holds them.
 func (s *State) Finish(ctx context.Context, work string, items ...string) error {
-	_, err := s.exec(ctx, "finish work", `UPDATE $S.work SET done = true WHERE work = $1 AND item = ANY($2)`, work, items)
-	return err
+	return s.mark(ctx, "finish work", `UPDATE $S.work SET done = true WHERE work = $1 AND item = ANY($2)`, work, items)
 }
 
 // GiveBack frees items that this process holds.
 func (s *State) GiveBack(ctx context.Context, work string, items ...string) error {
-	_, err := s.exec(ctx, "give work back", `DELETE FROM $S.work WHERE work = $1 AND item = ANY($2) AND member = $3 AND NOT done`, work, items, s.member())
-	return err
+	return s.mark(ctx, "give work back", `DELETE FROM $S.work WHERE work = $1 AND item = ANY($2) AND member = $3 AND NOT done`, work, items, s.member())
 }
 
 // Forget drops a work's rows.
 func (s *State) Forget(ctx context.Context, work string) error {
-	_, err := s.exec(ctx, "forget work", `DELETE FROM $S.work WHERE work = $1`, work)
-	return err
+	return s.mark(ctx, "forget work", `DELETE FROM $S.work WHERE work = $1`, work)
+}
+
+// mark runs a statement about work. What a server that crashed forgot of it is
+// found out again: see state.Store.
+func (s *State) mark(ctx context.Context, what, text string, args ...any) error {
+	if _, err := s.marks.Exec(ctx, s.in(text), args...); err != nil {
+		return s.fault(what, err)
+	}
+	return nil
 }
