@@ -62,14 +62,14 @@ type countKey struct {
 type count struct{ processed, failed, documents, updated int64 }
 
 type batchFold struct {
-	tx     *sql.Tx
+	tx     *Tx
 	states map[[2]string]*domain.BatchState
 	counts map[countKey]*count
 	order  []countKey
 }
 
 // Apply folds a page: batches one by one, which are few, objects by collection.
-func (*Batches) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+func (*Batches) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) error {
 	f := &batchFold{tx: tx, states: map[[2]string]*domain.BatchState{}, counts: map[countKey]*count{}}
 	for i := range page {
 		r := &page[i]

@@ -41,7 +41,16 @@ func (b bulk) text(rows int) string {
 }
 
 // write executes the statement over rows, given as one flat list of values.
-func (b bulk) write(ctx context.Context, tx *sql.Tx, values []any) error {
+func (b bulk) write(ctx context.Context, tx *Tx, values []any) error {
+	if tx.conn != nil {
+		if b.isInsert() && len(values) >= copyAtLeast*b.width {
+			return tx.copyRows(ctx, b, values)
+		}
+		return b.unnest(values, func(text string, args []any) error {
+			_, err := tx.ExecContext(ctx, text, args...)
+			return err
+		})
+	}
 	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error {
 		_, err := s.ExecContext(ctx, values...)
 		return err
@@ -49,9 +58,8 @@ func (b bulk) write(ctx context.Context, tx *sql.Tx, values []any) error {
 }
 
 // query executes the statement over rows and scans what it returns.
-func (b bulk) query(ctx context.Context, tx *sql.Tx, values []any, scan func(*sql.Rows) error) error {
-	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error {
-		rows, err := s.QueryContext(ctx, values...)
+func (b bulk) query(ctx context.Context, tx *Tx, values []any, scan func(*sql.Rows) error) error {
+	all := func(rows *sql.Rows, err error) error {
 		if err != nil {
 			return err
 		}
@@ -62,10 +70,14 @@ func (b bulk) query(ctx context.Context, tx *sql.Tx, values []any, scan func(*sq
 			}
 		}
 		return rows.Err()
-	})
+	}
+	if tx.conn != nil {
+		return b.unnest(values, func(text string, args []any) error { return all(tx.QueryContext(ctx, text, args...)) })
+	}
+	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error { return all(s.QueryContext(ctx, values...)) })
 }
 
-func (b bulk) each(ctx context.Context, tx *sql.Tx, values []any, do func(*sql.Stmt, []any) error) error {
+func (b bulk) each(ctx context.Context, tx *Tx, values []any, do func(*sql.Stmt, []any) error) error {
 	for _, rows := range chunks {
 		n := rows * b.width
 		if len(values) < n {

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"time"
@@ -33,8 +32,8 @@ func (c *sqlConsumer) Load(ctx context.Context, shard int) (follow.State, error)
 	if err != nil {
 		return follow.State{}, err
 	}
-	rows, err := c.f.write.QueryContext(ctx, `SELECT log, stream, version, position, feed, record, type, error, held, tries, since
-		FROM varve_parked WHERE shard = $1`, shard)
+	rows, err := c.f.write.QueryContext(ctx, c.f.text(`SELECT log, stream, version, position, feed, record, type, error, held, tries, since
+		FROM varve_parked WHERE shard = $1`), shard)
 	if err != nil {
 		return follow.State{}, fmt.Errorf("read parked streams: %w", err)
 	}
@@ -58,7 +57,7 @@ func (c *sqlConsumer) Load(ctx context.Context, shard int) (follow.State, error)
 
 // Take applies a move.
 func (c *sqlConsumer) Take(ctx context.Context, m follow.Move) error {
-	tx, err := c.f.write.BeginTx(ctx, nil)
+	tx, err := c.f.begin(ctx)
 	if err != nil {
 		return follow.Unavailable(fmt.Errorf("begin page of %s: %w", c.p.Name(), err))
 	}
@@ -81,6 +80,11 @@ func (c *sqlConsumer) Take(ctx context.Context, m follow.Move) error {
 	if err := c.park(ctx, tx, m); err != nil {
 		return follow.Unavailable(fmt.Errorf("park in %s: %w", c.p.Name(), err))
 	}
+	if c.f.database != nil {
+		if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, $2)`, c.f.database.prefix, moved(c.f.path, m)); err != nil {
+			return follow.Unavailable(fmt.Errorf("tell of a page of %s: %w", c.p.Name(), err))
+		}
+	}
 	if err := failpoint.Hit("projection.applied"); err != nil {
 		return follow.Unavailable(err)
 	}
@@ -94,7 +98,7 @@ func (c *sqlConsumer) Take(ctx context.Context, m follow.Move) error {
 }
 
 // moveCheckpoint moves a shard's checkpoint if it still is where the move starts.
-func moveCheckpoint(ctx context.Context, tx *sql.Tx, m follow.Move) error {
+func moveCheckpoint(ctx context.Context, tx *Tx, m follow.Move) error {
 	res, err := tx.ExecContext(ctx, `UPDATE varve_checkpoint SET feed = $1, record = $2, hash = $3 WHERE shard = $4 AND feed = $5 AND record = $6`,
 		int64(m.To.Feed), m.To.Record.String(), m.To.Hash.String(), m.Shard, int64(m.From.Feed), m.From.Record.String())
 	if err == nil && m.From == (follow.Checkpoint{}) {
@@ -112,16 +116,20 @@ func moveCheckpoint(ctx context.Context, tx *sql.Tx, m follow.Move) error {
 	return nil
 }
 
-func (c *sqlConsumer) park(ctx context.Context, tx *sql.Tx, m follow.Move) error {
+func (c *sqlConsumer) park(ctx context.Context, tx *Tx, m follow.Move) error {
 	for _, k := range m.Unpark {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM varve_parked WHERE shard = $1 AND log = $2 AND stream = $3`, m.Shard, string(k.Log), k.Stream); err != nil {
 			return err
 		}
 	}
 	insert := func(table, conflict string, p follow.Parked) error {
+		held := 0
+		if p.Held {
+			held = 1
+		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO `+table+` (shard, log, stream, version, position, feed, record, type, error, held, tries, since)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`+conflict,
-			m.Shard, string(p.Log), p.Stream, int64(p.Version), int64(p.Position), int64(p.Feed), p.Record.String(), p.Type, p.Error, p.Held, p.Tries, p.Since.UnixMicro())
+			m.Shard, string(p.Log), p.Stream, int64(p.Version), int64(p.Position), int64(p.Feed), p.Record.String(), p.Type, p.Error, held, p.Tries, p.Since.UnixMicro())
 		return err
 	}
 	for _, p := range m.Park {

@@ -75,7 +75,7 @@ func (*Directory) Handles() []string {
 }
 
 // Apply folds events one by one: they are rare.
-func (*Directory) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+func (*Directory) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) error {
 	for i := range page {
 		r := &page[i]
 		if r.Erased {
@@ -92,7 +92,7 @@ func (*Directory) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Recor
 	return nil
 }
 
-func applyDirectory(ctx context.Context, tx *sql.Tx, r *eventstore.Record, e domain.EventData) error {
+func applyDirectory(ctx context.Context, tx *Tx, r *eventstore.Record, e domain.EventData) error {
 	log, at := string(r.Log), r.Time.UnixMicro()
 	exec := func(text string, args ...any) error {
 		_, err := tx.ExecContext(ctx, text, args...)

@@ -31,7 +31,7 @@ func NewDocuments() *Documents { return &Documents{} }
 func (*Documents) Name() string { return "documents" }
 
 // Version of tables and fold.
-func (*Documents) Version() int { return 1 }
+func (*Documents) Version() int { return 2 }
 
 // Schema makes the tables. A row holds at positions from valid_from up to, not
 // including, valid_to. root_object_id and source_document_id are the edges of

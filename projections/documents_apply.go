@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,7 +14,7 @@ var documentHistory = &history{table: "documents", id: "document_id", group: "co
 	more: []string{"root_object_id", "source_document_id", "ordinal"}}
 
 // Apply folds a page.
-func (*Documents) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+func (*Documents) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) error {
 	changes, err := documentChanges(page)
 	if err != nil {
 		return err
@@ -23,7 +22,7 @@ func (*Documents) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Recor
 	return documentHistory.applyPage(ctx, tx, changes)
 }
 
-func (*Documents) load(ctx context.Context, tx *sql.Tx) (loading, error) {
+func (*Documents) load(ctx context.Context, tx *Tx) (loading, error) {
 	return documentHistory.load(ctx, tx, documentChanges)
 }
 

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"database/sql"
+	"math"
 
 	"varve/domain"
 )
@@ -11,7 +12,7 @@ import (
 // and ordinal, at most limit (0: all).
 func (d *Documents) Children(ctx context.Context, at At, documentID string, limit int) ([]DocumentRow, error) {
 	if limit <= 0 {
-		limit = -1
+		limit = math.MaxInt64
 	}
 	return d.rows(ctx, documentColumns+`WHERE log = ? AND source_document_id = ? AND source_document_id <> '' AND valid_from <= ? AND valid_to > ?
 		ORDER BY collection_id, ordinal, document_id LIMIT ?`, logKey(at.Log), documentID, int64(at.Position), int64(at.Position), limit)

@@ -36,7 +36,7 @@ func logKey(log eventstore.LogID) int64 {
 type endings map[int64]map[string][]ending // key of the log → id
 
 // read adds a log's deletions, once, and keeps its key.
-func (e endings) read(ctx context.Context, tx *sql.Tx, log int64, name eventstore.LogID) error {
+func (e endings) read(ctx context.Context, tx *Tx, log int64, name eventstore.LogID) error {
 	if _, ok := e[log]; ok {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (e endings) put(log int64, id string, d ending) {
 }
 
 // add remembers the deletion of a group in the table, too.
-func (e endings) add(ctx context.Context, tx *sql.Tx, c *change) error {
+func (e endings) add(ctx context.Context, tx *Tx, c *change) error {
 	e.put(c.log, c.id, ending{c.version, c.position})
 	_, err := tx.ExecContext(ctx, `INSERT INTO ended (log, id, version, position) VALUES ($1, $2, $3, $4) ON CONFLICT (log, id, version) DO NOTHING`,
 		c.log, c.id, c.version, c.position)

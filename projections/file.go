@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -24,10 +25,16 @@ const readers = 4
 
 // file is one projection's SQLite file: one connection that writes, and a pool
 // that reads, each read in the snapshot of its own transaction.
+//
+// In a PostgreSQL database it is a schema, and the connections are the runner's.
 type file struct {
-	path  string
-	write *sql.DB
-	read  *sql.DB
+	path     string
+	write    *sql.DB
+	read     *sql.DB
+	database *database      // nil: a file
+	spelling *spelling      // nil: texts are SQLite's
+	patient  bool           // transactions have no time limits
+	users    sync.WaitGroup // queries that run on a schema
 }
 
 // bookkeeping is what the runner itself keeps in every file, in the same
@@ -107,6 +114,9 @@ func dsn(path, lock string, pragmas ...string) string {
 
 // close lets go of the file; its write-ahead log is folded into it.
 func (f *file) close() error {
+	if f.database != nil {
+		return nil
+	}
 	var errs []error
 	for _, db := range []*sql.DB{f.read, f.write} {
 		if db != nil {
@@ -129,7 +139,7 @@ func removeFile(path string) error {
 
 func (f *file) state(ctx context.Context, name string) (string, error) {
 	var v string
-	err := f.write.QueryRowContext(ctx, `SELECT value FROM varve_state WHERE name = $1`, name).Scan(&v)
+	err := f.row(ctx, `SELECT value FROM varve_state WHERE name = $1`, name).Scan(&v)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
@@ -138,15 +148,20 @@ func (f *file) state(ctx context.Context, name string) (string, error) {
 
 // finish makes the indexes and says that the file was filled.
 func (f *file) finish(ctx context.Context, p Projection) error {
-	tx, err := f.write.BeginTx(ctx, nil)
+	tx, err := f.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer rollback(tx)
-	for _, statement := range p.Schema() {
-		if isIndex(statement) {
-			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return fmt.Errorf("make indexes of %s: %w", p.Name(), err)
+	if err := tx.make(ctx, p, slices.DeleteFunc(p.Schema(), func(s string) bool { return !isIndex(s) })); err != nil {
+		return err
+	}
+	if f.database != nil {
+		for _, s := range p.Schema() {
+			if table := created.FindStringSubmatch(s); table != nil {
+				if _, err := tx.ExecContext(ctx, `ANALYZE `+f.path+`.`+table[1]); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -156,19 +171,22 @@ func (f *file) finish(ctx context.Context, p Projection) error {
 	return tx.Commit()
 }
 
-func rollback(tx *sql.Tx) { _ = tx.Rollback() } // after Commit it changes nothing
-
 // checkpoints gives the places of all shards.
 func (f *file) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, error) {
 	var c follow.Checkpoint
 	var record, hash string
-	err := f.write.QueryRowContext(ctx, `SELECT feed, record, hash FROM varve_checkpoint WHERE shard = $1`, shard).Scan(&c.Feed, &record, &hash)
+	var feed int64
+	err := f.row(ctx, `SELECT feed, record, hash FROM varve_checkpoint WHERE shard = $1`, shard).Scan(&feed, &record, &hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return c, nil
 	}
 	if err != nil {
 		return c, fmt.Errorf("read checkpoint: %w", err)
 	}
+	if feed < 0 {
+		return c, fmt.Errorf("read checkpoint: %w", errSuperseded)
+	}
+	c.Feed = uint64(feed)
 	if c.Record, err = eventstore.ParseID(record); err != nil {
 		return c, fmt.Errorf("read checkpoint: %w", err)
 	}
@@ -183,7 +201,7 @@ func (f *file) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, er
 func isStorage(err error) bool {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
-		return errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, context.Canceled)
+		return errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, context.Canceled) || isServer(err)
 	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT,

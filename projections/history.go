@@ -34,6 +34,7 @@ func (h *history) columns() string {
 // change is what a record does to a thing or to a group.
 type change struct {
 	kind     changeKind
+	row      int64 // that a write makes
 	log      int64 // key of the log
 	name     eventstore.LogID
 	id       string // of the thing, or of the group that ends
@@ -55,8 +56,12 @@ const (
 )
 
 func changeOf(r *eventstore.Record) change {
-	return change{log: logKey(r.Log), name: r.Log, position: int64(r.Position), version: int64(r.Version), time: r.Time.UnixMicro()}
+	return change{row: rowOf(r), log: logKey(r.Log), name: r.Log, position: int64(r.Position), version: int64(r.Version), time: r.Time.UnixMicro()}
 }
+
+// rowOf is the row of what a record writes: its place in the feed, so that shards
+// are followed beside each other, by whatever process, and a rebuild makes the same rows.
+func rowOf(r *eventstore.Record) int64 { return int64(r.Shard)<<40 | int64(r.Feed) }
 
 // thing is the newest version of something that a fold knows.
 type thing struct {
@@ -76,18 +81,13 @@ type fold struct {
 	data    []any // flat: row and data
 	fresh   []*thing
 	closed  []closing
-	last    int64 // the last row that was given out
 }
 
 type closing struct{ row, to int64 }
 
 // fold begins over what the tables hold.
-func (h *history) fold(ctx context.Context, tx *sql.Tx, filling bool) (*fold, error) {
-	f := &fold{h: h, filling: filling, things: map[int64]map[string]*thing{}, ended: endings{}}
-	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(row), 0) FROM `+h.table).Scan(&f.last); err != nil {
-		return nil, fmt.Errorf("read last row of %s: %w", h.table, err)
-	}
-	return f, nil
+func (h *history) fold(filling bool) *fold {
+	return &fold{h: h, filling: filling, things: map[int64]map[string]*thing{}, ended: endings{}}
 }
 
 func (f *fold) put(log int64, id string, t *thing) {
@@ -127,16 +127,15 @@ func (f *fold) write(c *change) {
 		t = &thing{}
 		f.put(c.log, c.id, t)
 	}
-	f.last++
-	*t = thing{from: c.position, to: end, created: created, group: c.group, row: f.last, pending: len(f.fresh)}
+	*t = thing{from: c.position, to: end, created: created, group: c.group, row: c.row, pending: len(f.fresh)}
 	f.fresh = append(f.fresh, t)
-	f.data = append(f.data, f.last, c.data)
-	f.rows = append(f.rows, f.last, c.log, c.id, c.position, end, c.group, c.version, created, c.time)
+	f.data = append(f.data, c.row, c.data)
+	f.rows = append(f.rows, c.row, c.log, c.id, c.position, end, c.group, c.version, created, c.time)
 	f.rows = append(f.rows, c.more...)
 }
 
 // apply folds changes.
-func (f *fold) apply(ctx context.Context, tx *sql.Tx, changes []change) error {
+func (f *fold) apply(ctx context.Context, tx *Tx, changes []change) error {
 	for i := range changes {
 		if err := f.ended.read(ctx, tx, changes[i].log, changes[i].name); err != nil {
 			return err
@@ -170,7 +169,7 @@ func (f *fold) apply(ctx context.Context, tx *sql.Tx, changes []change) error {
 
 // supersede ends the rows in the table that the changes supersede, all in a few
 // statements, and learns from them when their things were created.
-func (f *fold) supersede(ctx context.Context, tx *sql.Tx, changes []change) error {
+func (f *fold) supersede(ctx context.Context, tx *Tx, changes []change) error {
 	if f.filling {
 		return nil // it knows all
 	}
@@ -218,12 +217,12 @@ func (h *history) superseding() bulk {
 	return bulk{width: 3, before: `WITH change (log, id, position) AS (VALUES `,
 		after: `) UPDATE OR ROLLBACK ` + t + ` SET valid_to = change.position FROM change WHERE ` + t + `.log = change.log AND ` + t + `.` + h.id + ` = change.id
 			AND ` + t + `.valid_from < change.position AND ` + t + `.valid_to > change.position
-			RETURNING row, log, ` + h.id + `, valid_from, valid_to, created, ` + h.group}
+			RETURNING ` + t + `.row, ` + t + `.log, ` + t + `.` + h.id + `, ` + t + `.valid_from, ` + t + `.valid_to, ` + t + `.created, ` + t + `.` + h.group}
 }
 
 // endGroup ends all things of a group: those that the fold knows and, unless it
 // knows all, those in the table.
-func (f *fold) endGroup(ctx context.Context, tx *sql.Tx, c *change) error {
+func (f *fold) endGroup(ctx context.Context, tx *Tx, c *change) error {
 	if err := f.ended.add(ctx, tx, c); err != nil {
 		return err
 	}
@@ -245,7 +244,7 @@ func (f *fold) endGroup(ctx context.Context, tx *sql.Tx, c *change) error {
 	return nil
 }
 
-func (f *fold) readThings(ctx context.Context, tx *sql.Tx, query string, args ...any) error {
+func (f *fold) readThings(ctx context.Context, tx *Tx, query string, args ...any) error {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -264,7 +263,7 @@ func (f *fold) readThings(ctx context.Context, tx *sql.Tx, query string, args ..
 }
 
 // flush writes what was folded.
-func (f *fold) flush(ctx context.Context, tx *sql.Tx) error {
+func (f *fold) flush(ctx context.Context, tx *Tx) error {
 	h := f.h
 	err := bulk{before: `INSERT OR ROLLBACK INTO ` + h.table + ` (` + h.columns() + `) VALUES `, width: h.width()}.write(ctx, tx, f.rows)
 	if err != nil {
@@ -293,11 +292,8 @@ func (f *fold) flush(ctx context.Context, tx *sql.Tx) error {
 }
 
 // applyPage is Apply of a history.
-func (h *history) applyPage(ctx context.Context, tx *sql.Tx, changes []change) error {
-	f, err := h.fold(ctx, tx, false)
-	if err != nil {
-		return err
-	}
+func (h *history) applyPage(ctx context.Context, tx *Tx, changes []change) error {
+	f := h.fold(false)
 	if err := f.apply(ctx, tx, changes); err != nil {
 		return err
 	}
@@ -313,26 +309,21 @@ type historyLoading struct {
 	changes func(page []eventstore.Record) ([]change, error)
 }
 
-func (h *history) load(ctx context.Context, tx *sql.Tx, changes func([]eventstore.Record) ([]change, error)) (loading, error) {
-	f, err := h.fold(ctx, tx, true)
-	if err != nil {
-		return nil, err
-	}
-	if f.last > 0 {
-		if err := f.readThings(ctx, tx, `SELECT row, log, `+h.id+`, valid_from, valid_to, created, `+h.group+` FROM `+h.table+` WHERE valid_to = $1`, open); err != nil {
-			return nil, fmt.Errorf("read what was filled: %w", err)
-		}
+func (h *history) load(ctx context.Context, tx *Tx, changes func([]eventstore.Record) ([]change, error)) (loading, error) {
+	f := h.fold(true)
+	if err := f.readThings(ctx, tx, `SELECT row, log, `+h.id+`, valid_from, valid_to, created, `+h.group+` FROM `+h.table+` WHERE valid_to = $1`, open); err != nil {
+		return nil, fmt.Errorf("read what was filled: %w", err)
 	}
 	return &historyLoading{f, changes}, nil
 }
 
 func (l *historyLoading) prepare(page []eventstore.Record) (any, error) { return l.changes(page) }
 
-func (l *historyLoading) apply(ctx context.Context, tx *sql.Tx, prepared any) error {
+func (l *historyLoading) apply(ctx context.Context, tx *Tx, prepared any) error {
 	return l.f.apply(ctx, tx, prepared.([]change))
 }
 
-func (l *historyLoading) flush(ctx context.Context, tx *sql.Tx) error { return l.f.flush(ctx, tx) }
+func (l *historyLoading) flush(ctx context.Context, tx *Tx) error { return l.f.flush(ctx, tx) }
 
 // schema gives the tables; indexes are the projection's.
 func (h *history) schema(more string) []string {

@@ -14,14 +14,16 @@ import (
 
 // model is a projection or an index with what runs it.
 type model struct {
-	name   string
-	p      Projection // nil for an index
-	ix     Index
-	filled bool // written by the goroutine that runs the model, read before and after it
+	name     string
+	p        Projection // nil for an index
+	database *database  // nil: in a file
+	ix       Index
+	filled   bool // written by the goroutine that runs the model, read before and after it
 
-	swap  sync.RWMutex // held for reading by every query, for writing while the file is exchanged
+	swap  sync.RWMutex // held for reading by every query of a file, for writing while it is exchanged
 	file  *file
-	stmts sync.Map // text → *sql.Stmt of file.read
+	stmts sync.Map      // text → *sql.Stmt of file.read
+	ready chan struct{} // closed when there is a file for the first time
 
 	running atomic.Pointer[[]*follow.Follower]
 	stop    context.CancelFunc
@@ -84,6 +86,12 @@ func (m *model) closeLocked() error {
 	if m.file == nil {
 		return nil
 	}
+	if f := m.file; f.database != nil {
+		m.file = nil
+		f.users.Wait()
+		f.database.hub.release(context.Background(), f.path)
+		return nil
+	}
 	f := m.file
 	m.file = nil
 	m.stmts.Range(func(k, s any) bool { _ = s.(*sql.Stmt).Close(); m.stmts.Delete(k); return true })
@@ -91,6 +99,25 @@ func (m *model) closeLocked() error {
 		return fmt.Errorf("close %s: %w", m.name, err)
 	}
 	return nil
+}
+
+// current is the file that serves, nil where there is none.
+func (m *model) current() *file {
+	m.swap.RLock()
+	defer m.swap.RUnlock()
+	return m.file
+}
+
+// serve lets a schema serve. Queries that run on another one end there.
+func (m *model) serve(f *file) {
+	m.swap.Lock()
+	defer m.swap.Unlock()
+	m.file, m.filled = f, true
+	select {
+	case <-m.ready:
+	default:
+		close(m.ready)
+	}
 }
 
 // reader is the part of a read model that its queries go through.
@@ -104,10 +131,13 @@ func (r *reader) query(ctx context.Context, text string, args []any, scan func(*
 		return errors.New("the read model was not added to a runner")
 	}
 	m := r.m
+	if m.database != nil {
+		return m.queryDatabase(ctx, text, args, scan)
+	}
 	m.swap.RLock()
 	defer m.swap.RUnlock()
 	if m.file == nil {
-		return &domain.Error{Code: domain.CodeUnavailable, Message: "the read model " + m.name + " is not running", RetryAfter: 1}
+		return m.notRunning("is not running")
 	}
 	s, err := m.prepared(ctx, text) //nolint:sqlclosecheck // kept for the next query, closed with the model
 	if err != nil {
@@ -117,6 +147,14 @@ func (r *reader) query(ctx context.Context, text string, args []any, scan func(*
 	if err != nil {
 		return fmt.Errorf("query %s: %w", m.name, err)
 	}
+	return m.scan(rows, scan)
+}
+
+func (m *model) notRunning(why string) error {
+	return &domain.Error{Code: domain.CodeUnavailable, Message: "the read model " + m.name + " " + why, RetryAfter: 1}
+}
+
+func (m *model) scan(rows *sql.Rows, scan func(*sql.Rows) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := scan(rows); err != nil {

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -36,7 +35,7 @@ func NewObjects() *Objects { return &Objects{} }
 func (*Objects) Name() string { return "objects" }
 
 // Version of tables and fold.
-func (*Objects) Version() int { return 1 }
+func (*Objects) Version() int { return 2 }
 
 var objectHistory = &history{table: "objects", id: "object_id", group: "bucket_id", more: []string{"size"}}
 
@@ -60,7 +59,7 @@ func (*Objects) Handles() []string {
 }
 
 // Apply folds a page.
-func (*Objects) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+func (*Objects) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) error {
 	changes, err := objectChanges(page)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 
@@ -22,7 +21,7 @@ var newStatus = bulk{before: `INSERT INTO object_status (log, object_id, bucket_
 
 // statusFold gathers rows that set a status, and writes them before anything that reads it.
 type statusFold struct {
-	tx   *sql.Tx
+	tx   *Tx
 	rows []any
 	seen map[statusKey]bool // one statement may not set a row twice
 }
@@ -59,7 +58,7 @@ func (s *statusFold) exec(ctx context.Context, text string, args ...any) error {
 	return err
 }
 
-func applyStatus(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+func applyStatus(ctx context.Context, tx *Tx, page []eventstore.Record) error {
 	s := &statusFold{tx: tx, seen: map[statusKey]bool{}}
 	for i := range page {
 		r := &page[i]

@@ -136,8 +136,8 @@ func (r *Runner) head(ctx context.Context, log eventstore.LogID) (logHead, error
 	known, ok := r.heads.logs[log]
 	begun := r.heads.begun
 	r.heads.mu.RUnlock()
-	if ok && len(r.models) > 0 {
-		seen := r.models[0].applied(known.shard)
+	if seeing := r.seeing(); ok && seeing != nil {
+		seen := seeing.applied(known.shard)
 		if err := r.store.Wait(past, known.shard, seen); err != nil { // nothing came after what was seen
 			r.heads.mu.RLock()
 			newest, still := r.heads.logs[log]
@@ -172,6 +172,7 @@ func (m *model) applied(shard int) uint64 {
 func (r *Runner) await(ctx context.Context, ms []*model, head logHead) (uint64, error) {
 	waiting, cancel := context.WithTimeout(ctx, r.o.PinWait)
 	defer cancel()
+	defer r.waits()()
 	for _, m := range ms {
 		for waiting.Err() == nil && m.applied(head.shard) < head.feed {
 			fs := m.followers()
@@ -197,6 +198,14 @@ func (r *Runner) await(ctx context.Context, ms []*model, head logHead) (uint64, 
 	return applied, nil
 }
 
+// waits says that somebody waits for what is applied; the function that it gives ends that.
+func (r *Runner) waits() func() {
+	if r.database == nil || r.database.hub == nil {
+		return func() {}
+	}
+	return r.database.hub.wait()
+}
+
 // positionAt is the newest position of a log whose record has at most a feed position.
 func (r *Runner) positionAt(ctx context.Context, log eventstore.LogID, head, feed uint64) (uint64, error) {
 	n, err := eventstore.SearchLog(ctx, r.store, log, head, func(rec eventstore.Record) bool { return rec.Feed > feed })
@@ -209,6 +218,7 @@ func (r *Runner) positionAt(ctx context.Context, log eventstore.LogID, head, fee
 // WaitApplied waits until all models have reached a feed position of a shard, or
 // gives the context's error.
 func (r *Runner) WaitApplied(ctx context.Context, shard int, feed uint64) error {
+	defer r.waits()()
 	for _, m := range r.models {
 		for m.applied(shard) < feed {
 			fs := m.followers()

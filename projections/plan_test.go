@@ -166,7 +166,7 @@ func TestLateVersionEndsWithItsCollection(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.close()
-		tx, err := f.write.Begin()
+		tx, err := f.begin(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

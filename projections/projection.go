@@ -4,7 +4,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 
 	"varve/eventstore"
 )
@@ -24,7 +23,7 @@ type Projection interface {
 	Handles() []string
 	// Apply folds a page (at most 1,000 records of one shard, in feed order, of
 	// handled types only) with as few statements as it can.
-	Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error
+	Apply(ctx context.Context, tx *Tx, page []eventstore.Record) error
 }
 
 // At is where a read looks: a log as of a position.

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -23,7 +22,7 @@ const (
 // rows come without their indexes, and it may keep in memory what Apply looks up.
 type loader interface {
 	// load begins, over tables that hold what earlier fills committed.
-	load(ctx context.Context, tx *sql.Tx) (loading, error)
+	load(ctx context.Context, tx *Tx) (loading, error)
 }
 
 // loading is one fill.
@@ -31,19 +30,19 @@ type loading interface {
 	// prepare does what needs no database; it runs beside apply, a page ahead.
 	prepare(page []eventstore.Record) (any, error)
 	// apply takes what prepare gave.
-	apply(ctx context.Context, tx *sql.Tx, prepared any) error
+	apply(ctx context.Context, tx *Tx, prepared any) error
 	// flush writes what is held back; it is called before every commit.
-	flush(ctx context.Context, tx *sql.Tx) error
+	flush(ctx context.Context, tx *Tx) error
 }
 
 // plain is the loading of a projection that has none of its own.
 type plain struct{ p Projection }
 
 func (l plain) prepare(page []eventstore.Record) (any, error) { return page, nil }
-func (l plain) apply(ctx context.Context, tx *sql.Tx, prepared any) error {
+func (l plain) apply(ctx context.Context, tx *Tx, prepared any) error {
 	return l.p.Apply(ctx, tx, prepared.([]eventstore.Record))
 }
-func (l plain) flush(context.Context, *sql.Tx) error { return nil }
+func (l plain) flush(context.Context, *Tx) error { return nil }
 
 // fill applies all shards up to their heads, in big transactions. It goes on
 // where an earlier fill of the file ended.
@@ -94,7 +93,7 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 	if head, err := r.store.Head(ctx, shard); err != nil || head == at.Feed {
 		return err
 	}
-	tx, err := f.write.BeginTx(ctx, nil)
+	tx, err := f.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,7 +129,7 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 		}
 		progress(at.Feed-from.Feed, 0)
 		from, inTransaction = at, 0
-		tx, err = f.write.BeginTx(ctx, nil)
+		tx, err = f.begin(ctx)
 		return err
 	}
 	for page := range pages {
@@ -218,6 +217,9 @@ func (r *Runner) Rebuild(ctx context.Context, name string, progress func(done, t
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.database != nil {
+		return r.rebuildShared(ctx, m, progress)
+	}
 	select {
 	case m.building <- struct{}{}: // after a first fill that is under way
 		defer func() { <-m.building }()

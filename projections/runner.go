@@ -42,6 +42,16 @@ type Options struct {
 	Now func() time.Time
 	// Observe is told of every page that is applied while following; may be nil.
 	Observe follow.Observer
+	// Database is the DSN of the PostgreSQL database that keeps the models; empty:
+	// they are files. Any number of processes share a database, and what one of them
+	// applied is seen by all: who has the Lease of a model's shard applies it.
+	Database string
+	// Schema is the schema of the database in which stands what serves, and how the
+	// names of the models' schemas begin ("": varve_models). Runners of different
+	// stores in one database have different ones.
+	Schema string
+	// Standby only reads: it applies nothing, and builds what Rebuild asks for only.
+	Standby bool
 }
 
 // Runner runs the projections and indexes of one store: it keeps one SQLite
@@ -49,11 +59,12 @@ type Options struct {
 // where each model is. Add and AddIndex come before Start; everything else is
 // safe for concurrent use.
 type Runner struct {
-	store  eventstore.Follower
-	dir    string
-	o      Options
-	models []*model
-	heads  heads
+	store    eventstore.Follower
+	dir      string
+	o        Options
+	models   []*model
+	heads    heads
+	database *database // nil: files in dir
 
 	mu      sync.Mutex // starting, stopping and rebuilding
 	started bool
@@ -62,7 +73,8 @@ type Runner struct {
 	ctx     context.Context
 }
 
-// NewRunner makes a runner that keeps one file per projection and version under dir.
+// NewRunner makes a runner that keeps one file per projection and version under
+// dir, or, where the options name a database, schemas there; dir is then not used.
 func NewRunner(store eventstore.Follower, dir string, o Options) *Runner {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -79,14 +91,21 @@ func NewRunner(store eventstore.Follower, dir string, o Options) *Runner {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Runner{store: store, dir: dir, o: o}
+	r := &Runner{store: store, dir: dir, o: o}
+	if o.Database != "" {
+		if r.o.Schema == "" {
+			r.o.Schema = defaultModelSchema
+		}
+		r.database = &database{dsn: o.Database, prefix: r.o.Schema, r: r}
+	}
+	return r
 }
 
 // Add adds projections, before Start. Two of one name panic.
 func (r *Runner) Add(ps ...Projection) {
 	for _, p := range ps {
 		m := r.add(p.Name())
-		m.p = p
+		m.p, m.database = p, r.database
 		if b, ok := p.(interface{ bind(*model) }); ok {
 			b.bind(m)
 		}
@@ -100,7 +119,7 @@ func (r *Runner) add(name string) *model {
 	if _, err := r.model(name); err == nil {
 		panic("two models are called " + name)
 	}
-	m := &model{name: name, building: make(chan struct{}, 1)}
+	m := &model{name: name, building: make(chan struct{}, 1), ready: make(chan struct{})}
 	r.models = append(r.models, m)
 	return m
 }
@@ -134,6 +153,11 @@ func (r *Runner) Start(ctx context.Context) error {
 	if r.started {
 		return errors.New("the runner was started before")
 	}
+	if r.database != nil {
+		if err := r.database.start(ctx); err != nil {
+			return err
+		}
+	}
 	var errs []error
 	for _, m := range r.models {
 		if err := r.open(ctx, m); err != nil {
@@ -141,10 +165,7 @@ func (r *Runner) Start(ctx context.Context) error {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		for _, m := range r.models {
-			errs = append(errs, m.close())
-		}
-		return errors.Join(errs...)
+		return errors.Join(err, r.close())
 	}
 	r.started = true
 	r.ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -158,6 +179,9 @@ func (r *Runner) Start(ctx context.Context) error {
 func (r *Runner) open(ctx context.Context, m *model) error {
 	if m.p == nil {
 		return nil
+	}
+	if r.database != nil {
+		return r.database.openModel(ctx, m)
 	}
 	path := r.path(m.p)
 	if err := r.adopt(ctx, m.p, path); err != nil {
@@ -222,18 +246,19 @@ func (r *Runner) dropOthers(p Projection) error {
 
 // run starts following for a model: first it is filled, if it is new.
 func (r *Runner) run(m *model) {
-	if m.p != nil && m.file == nil {
+	if m.p != nil && m.file == nil && r.database == nil {
 		m.fail(fmt.Errorf("%s has no file: its exchange was interrupted; start again", m.name))
 		return
 	}
 	ctx, stop := context.WithCancel(r.ctx)
-	fs := make([]*follow.Follower, r.store.Shards())
-	for shard := range fs {
-		fs[shard] = r.follower(m, shard)
-	}
+	fs := r.followersOf(m)
 	m.begin(fs, stop)
 	r.running.Go(func() {
 		defer m.ended()
+		if m.p != nil && r.database != nil {
+			r.database.run(ctx, m, fs)
+			return
+		}
 		if m.p != nil && !m.filled {
 			err := r.first(ctx, m)
 			if ctx.Err() != nil {
@@ -269,10 +294,36 @@ func (r *Runner) follower(m *model, shard int) *follow.Follower {
 	} else {
 		f.Consumer = &indexConsumer{ix: m.ix}
 	}
-	if m == r.models[0] {
+	if r.database != nil {
+		if m.p != nil {
+			f.Lease, f.Standby = versioned{r.o.Lease, base(m.p)}, r.o.Standby
+		} else {
+			f.Lease = nil // every process has an index of its own
+		}
+	}
+	if m == r.seeing() {
 		f.Saw = r.heads.saw
 	}
 	return f
+}
+
+func (r *Runner) followersOf(m *model) []*follow.Follower {
+	fs := make([]*follow.Follower, r.store.Shards())
+	for shard := range fs {
+		fs[shard] = r.follower(m, shard)
+	}
+	return fs
+}
+
+// seeing is the model whose followers see every record in this process, and so
+// remember the heads of logs; nil where there is none.
+func (r *Runner) seeing() *model {
+	for _, m := range r.models {
+		if r.database == nil || m.ix != nil {
+			return m
+		}
+	}
+	return nil
 }
 
 // Stop ends following after the pages that are being applied, and closes the files.
@@ -285,9 +336,16 @@ func (r *Runner) Stop() error {
 	r.started = false
 	r.stop()
 	r.running.Wait()
+	return r.close()
+}
+
+func (r *Runner) close() error {
 	var errs []error
 	for _, m := range r.models {
 		errs = append(errs, m.close())
+	}
+	if r.database != nil {
+		errs = append(errs, r.database.stop())
 	}
 	return errors.Join(errs...)
 }

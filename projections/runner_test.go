@@ -37,7 +37,7 @@ func (n *names) Schema() []string {
 	return []string{fmt.Sprintf(`CREATE TABLE IF NOT EXISTS names_%d (log TEXT NOT NULL, position BIGINT NOT NULL, id TEXT NOT NULL)`, n.version)}
 }
 func (n *names) Handles() []string { return []string{"document.written"} }
-func (n *names) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+func (n *names) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) error {
 	for _, r := range page {
 		id := strings.TrimPrefix(r.Stream, domain.DocumentStream(""))
 		if id == "poison" && n.poison.Load() {

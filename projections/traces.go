@@ -42,7 +42,7 @@ var traceRows = bulk{before: `INSERT INTO executions (log, execution_id, positio
 	after: ` ON CONFLICT (log, execution_id) DO NOTHING`}
 
 // Apply folds a page. An erased record shows nothing.
-func (*Traces) Apply(ctx context.Context, tx *sql.Tx, page []eventstore.Record) error {
+func (*Traces) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) error {
 	rows := make([]any, 0, len(page)*traceRows.width)
 	for i := range page {
 		r := &page[i]
