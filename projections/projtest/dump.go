@@ -21,8 +21,7 @@ func Models() []projections.Projection {
 	return []projections.Projection{projections.NewDirectory(), projections.NewDocuments(), projections.NewObjects(), projections.NewBatches()}
 }
 
-// Dump gives all rows of all tables of the files in a directory, by file and
-// table, sorted; checkpoints too. What is parked has a time and is left out.
+// Dump gives what Place.Dump does of the files in a directory.
 func Dump(t testing.TB, dir string) map[string][]string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
@@ -36,9 +35,9 @@ func Dump(t testing.TB, dir string) map[string][]string {
 			t.Fatal(err)
 		}
 		for _, table := range texts(t, db, `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('varve_parked', 'varve_skipped')`) {
-			all[filepath.Base(f)+" "+table] = tableRows(t, db, table)
+			all[modelOf(f)+" "+table] = tableRows(t, db, table)
 		}
-		all[filepath.Base(f)+" indexes"] = texts(t, db, `SELECT name FROM sqlite_master WHERE type = 'index'`)
+		all[modelOf(f)+" indexes"] = texts(t, db, `SELECT name FROM sqlite_master WHERE type = 'index' AND name NOT LIKE 'sqlite%'`)
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -90,9 +89,6 @@ func tableRows(t testing.TB, db *sql.DB, table string) []string {
 		}
 		var b strings.Builder
 		for i, v := range values {
-			if names[i] == "row" { // numbers in the order of writing
-				continue
-			}
 			fmt.Fprintf(&b, "%s=%v ", names[i], *(v.(*any)))
 		}
 		all = append(all, b.String())
@@ -104,11 +100,10 @@ func tableRows(t testing.TB, db *sql.DB, table string) []string {
 	return all
 }
 
-// Follow runs all models over the store's present history in a directory and
-// gives the dump.
-func Follow(t testing.TB, store eventstore.Follower, dir string, o projections.Options) map[string][]string {
+// Follow runs all models over the store's present history in a place and gives the dump.
+func Follow(t testing.TB, store eventstore.Follower, p Place, o projections.Options) map[string][]string {
 	t.Helper()
-	r := projections.NewRunner(store, dir, o)
+	r := projections.NewRunner(store, p.Dir, p.Options(o))
 	r.Add(Models()...)
 	if err := r.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -117,7 +112,7 @@ func Follow(t testing.TB, store eventstore.Follower, dir string, o projections.O
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	return Dump(t, dir)
+	return p.Dump(t)
 }
 
 // CatchUp waits until every model of a runner has applied what the store holds.

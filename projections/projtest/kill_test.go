@@ -109,5 +109,5 @@ func TestKilledLosesAndDoublesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	same(t, "after SIGKILL", Follow(t, store, t.TempDir(), projections.Options{Logger: quiet}), Dump(t, filepath.Join(dir, "models")))
+	same(t, "after SIGKILL", Follow(t, store, Files(t), projections.Options{Logger: quiet}), Dump(t, filepath.Join(dir, "models")))
 }

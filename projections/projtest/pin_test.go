@@ -18,8 +18,9 @@ import (
 // pins a position sees each pair changed as one, sees at least what was
 // acknowledged before the pin, and sees the same again.
 func TestQueriesUnderWritersSeeOnePosition(t *testing.T) {
-	each(t, 1, func(t *testing.T, store eventstore.Owner) {
-		r := projections.NewRunner(store, t.TempDir(), projections.Options{Logger: quiet})
+	each(t, 1, func(t *testing.T, store eventstore.Owner, place func() Place) {
+		p := place()
+		r := projections.NewRunner(store, p.Dir, p.Options(projections.Options{Logger: quiet}))
 		docs := projections.NewDocuments()
 		r.Add(projections.NewDirectory(), docs)
 		if err := r.Start(t.Context()); err != nil {

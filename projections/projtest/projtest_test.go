@@ -41,10 +41,33 @@ var engines = map[string]func(t testing.TB, shards int) eventstore.Owner{
 	},
 }
 
-func each(t *testing.T, shards int, test func(t *testing.T, store eventstore.Owner)) {
+// each runs a test with files over every store, and with models in PostgreSQL.
+func each(t *testing.T, shards int, test func(t *testing.T, store eventstore.Owner, place func() Place)) {
 	for name, open := range engines {
-		t.Run(name, func(t *testing.T) { test(t, open(t, shards)) })
+		t.Run(name, func(t *testing.T) { test(t, open(t, shards), func() Place { return Files(t) }) })
 	}
+	t.Run("postgres", func(t *testing.T) {
+		test(t, engines["memory"](t, shards), func() Place { return inDatabase(t) })
+	})
+}
+
+func inDatabase(t *testing.T) Place {
+	t.Helper()
+	p, ok := Database(t)
+	if !ok {
+		t.Skip("VARVE_TEST_POSTGRES names no server")
+	}
+	return p
+}
+
+func start(t testing.TB, store eventstore.Follower, p Place, o projections.Options) *projections.Runner {
+	t.Helper()
+	r := projections.NewRunner(store, p.Dir, p.Options(o))
+	r.Add(Models()...)
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func history(t testing.TB, store eventstore.Owner, steps int) []*World {
@@ -68,16 +91,12 @@ func same(t *testing.T, what string, want, have map[string][]string) {
 // Filled at once, followed in pages of any size while it is written, and
 // rebuilt: the same tables.
 func TestRebuiltIsIncremental(t *testing.T) {
-	each(t, 2, func(t *testing.T, store eventstore.Owner) {
+	each(t, 2, func(t *testing.T, store eventstore.Owner, place func() Place) {
 		live := map[int]*projections.Runner{}
-		dirs := map[int]string{}
+		places := map[int]Place{}
 		for _, size := range []int{1, 7, 1000} {
-			dirs[size] = t.TempDir()
-			live[size] = projections.NewRunner(store, dirs[size], projections.Options{PageSize: size, Logger: quiet})
-			live[size].Add(Models()...)
-			if err := live[size].Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			places[size] = place()
+			live[size] = start(t, store, places[size], projections.Options{PageSize: size, Logger: quiet})
 		}
 		history(t, store, 400)
 		for _, r := range live {
@@ -91,16 +110,21 @@ func TestRebuiltIsIncremental(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want := Dump(t, dirs[1])
+		want := places[1].Dump(t)
 		for table, rows := range want {
 			if len(rows) == 0 {
 				t.Errorf("the history leaves %s empty: it proves nothing about it", table)
 			}
 		}
-		same(t, "pages of 1,000", want, Dump(t, dirs[1000]))
-		same(t, "pages of 7, documents rebuilt", want, Dump(t, dirs[7]))
-		same(t, "filled at once", want, Follow(t, store, t.TempDir(), projections.Options{Logger: quiet}))
-		if files, _ := filepath.Glob(filepath.Join(dirs[7], "*rebuild*")); len(files) > 0 {
+		same(t, "pages of 1,000", want, places[1000].Dump(t))
+		same(t, "pages of 7, documents rebuilt", want, places[7].Dump(t))
+		same(t, "filled at once", want, Follow(t, store, place(), projections.Options{Logger: quiet}))
+		same(t, "in files", want, Follow(t, store, Files(t), projections.Options{Logger: quiet}))
+		if places[7].Database != "" {
+			if left := places[7].Schemas(t); len(left) != 1+len(Models()) {
+				t.Errorf("the rebuild left %v", left)
+			}
+		} else if files, _ := filepath.Glob(filepath.Join(places[7].Dir, "*rebuild*")); len(files) > 0 {
 			t.Errorf("the rebuild left %v", files)
 		}
 	})
@@ -109,31 +133,27 @@ func TestRebuiltIsIncremental(t *testing.T) {
 // Two runners that know nothing of each other follow into the same files: the
 // checkpoint, compared when it moves, lets each page be applied once.
 func TestAppliedTwiceIsOnce(t *testing.T) {
-	store := engines["memory"](t, 1)
-	dir := t.TempDir()
-	var runners []*projections.Runner
-	for range 2 {
-		r := projections.NewRunner(store, dir, projections.Options{PageSize: 3, Logger: quiet})
-		r.Add(Models()...)
-		if err := r.Start(t.Context()); err != nil {
-			t.Fatal(err)
+	each(t, 1, func(t *testing.T, store eventstore.Owner, place func() Place) {
+		p := place()
+		var runners []*projections.Runner
+		for range 2 {
+			runners = append(runners, start(t, store, p, projections.Options{PageSize: 3, Logger: quiet}))
 		}
-		runners = append(runners, r)
-	}
-	history(t, store, 200)
-	for _, r := range runners {
-		CatchUp(t, store, r)
-		if err := r.Stop(); err != nil {
-			t.Fatal(err)
+		history(t, store, 200)
+		for _, r := range runners {
+			CatchUp(t, store, r)
+			if err := r.Stop(); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	same(t, "two runners on the same files", Follow(t, store, t.TempDir(), projections.Options{Logger: quiet}), Dump(t, dir))
+		same(t, "two runners in the same place", Follow(t, store, Files(t), projections.Options{Logger: quiet}), p.Dump(t))
+	})
 }
 
 // Every step of a page fails now and then; a runner that is started again each
 // time ends with the same tables.
 func TestFailuresLoseAndDoubleNothing(t *testing.T) {
-	each(t, 1, func(t *testing.T, store eventstore.Owner) {
+	each(t, 1, func(t *testing.T, store eventstore.Owner, place func() Place) {
 		world := history(t, store, 100)[0]
 		var mu sync.Mutex
 		hits := 0
@@ -150,12 +170,8 @@ func TestFailuresLoseAndDoubleNothing(t *testing.T) {
 			}
 			return nil
 		})
-		dir := t.TempDir()
-		r := projections.NewRunner(store, dir, projections.Options{Logger: quiet, PageSize: 5})
-		r.Add(Models()...)
-		if err := r.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		p := place()
+		r := start(t, store, p, projections.Options{Logger: quiet, PageSize: 5})
 		CatchUp(t, store, r) // filled
 		world.Go(t, 200)
 		CatchUp(t, store, r)
@@ -169,7 +185,7 @@ func TestFailuresLoseAndDoubleNothing(t *testing.T) {
 				t.Errorf("%s was never reached", name)
 			}
 		}
-		same(t, "after failures", Follow(t, store, t.TempDir(), projections.Options{Logger: quiet}), Dump(t, dir))
+		same(t, "after failures", Follow(t, store, Files(t), projections.Options{Logger: quiet}), p.Dump(t))
 	})
 }
 
@@ -177,7 +193,7 @@ func TestRefusesAnotherStore(t *testing.T) {
 	store := engines["memory"](t, 1)
 	history(t, store, 20)
 	dir := t.TempDir()
-	Follow(t, store, dir, projections.Options{Logger: quiet})
+	Follow(t, store, Place{Dir: dir}, projections.Options{Logger: quiet})
 	other := engines["memory"](t, 1)
 	history(t, other, 20)
 	r := projections.NewRunner(other, dir, projections.Options{Logger: quiet})
@@ -190,7 +206,7 @@ func TestRefusesAnotherStore(t *testing.T) {
 	if err := r.Rebuild(context.Background(), "documents", nil); err != nil {
 		t.Fatalf("a rebuild must help: %v", err)
 	}
-	if files, err := filepath.Glob(filepath.Join(dir, "documents.v1-*.db")); err != nil || len(files) != 1 {
+	if files, err := filepath.Glob(filepath.Join(dir, "documents.v2-*.db")); err != nil || len(files) != 1 {
 		t.Fatalf("the model is not in one file: %v, %v", files, err)
 	}
 }
