@@ -46,6 +46,8 @@ export AWS_ACCESS_KEY_ID=varve AWS_SECRET_ACCESS_KEY=varve-secret AWS_EC2_METADA
 restart) compose up --detach --wait --wait-timeout 90 --no-recreate "$name" >>"$folder/log" 2>&1 || { tail -n 25 "$folder/log" >&2; exit 1; } ;;
 stop) [ ! -e "$folder/ports" ] || compose down --volumes --timeout 30 >>"$folder/log" 2>&1 || { tail -n 25 "$folder/log" >&2; exit 1; } ;;
 kill) compose kill "$name" >>"$folder/log" 2>&1 ;;
+pause) compose pause "$name" >>"$folder/log" 2>&1 ;;
+resume) compose unpause "$name" >>"$folder/log" 2>&1 ;;
 alive) [ -s "$folder/env" ] && [ -n "$(compose ps --quiet --status running "$name" 2>/dev/null)" ] ;;
 *) unknown "$name" "$word" ;;
 esac

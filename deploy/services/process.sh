@@ -63,6 +63,7 @@ end() {
   pid=$(pid "$2")
   [ -n "$pid" ] && running "$pid" || return 0
   kill "-$1" "$pid"
+  kill -CONT "$pid" 2>/dev/null || true # it may have been paused
   while running "$pid"; do
     [ "$SECONDS" -lt "$deadline" ] || { echo "process $pid of $2 does not end" >&2; return 1; }
     sleep 0.02
@@ -82,6 +83,6 @@ debian() {
 
 # unknown NAME WORD: for a word that a service does not know.
 unknown() {
-  echo "$1.service: $2 is none of install, start, stop, kill, restart, alive" >&2
+  echo "$1.service: $2 is none of install, start, stop, kill, restart, pause, resume, alive" >&2
   exit 2
 }

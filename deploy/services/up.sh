@@ -6,11 +6,12 @@
 # programs of this machine; VARVE_ENGINE=native or docker decides it.
 # A service is one file beside this one, NAME.service, an executable that knows these words:
 #   install           installs what is missing, and says so (only when something is)
-#   start FOLDER      starts it with everything it writes below FOLDER, its pid in FOLDER/pid, and what the tests
-#                     need to know as export lines in FOLDER/env; returns when it answers, or fails with the reason
+#   start FOLDER      starts it with everything it writes below FOLDER, and what the tests need to know as
+#                     export lines in FOLDER/env; returns when it answers, or fails with the reason
 #   stop FOLDER       stops it and waits for its end
 #   kill FOLDER       kills it and waits for its end
 #   restart FOLDER    starts it again after that, with the same data on the same ports
+#   pause FOLDER      lets it do nothing, as where the network hangs, until resume FOLDER
 #   alive FOLDER      whether it runs
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

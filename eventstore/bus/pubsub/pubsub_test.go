@@ -3,6 +3,8 @@
 package pubsub_test
 
 import (
+	"crypto/rand"
+	"os"
 	"testing"
 	"time"
 
@@ -40,17 +42,31 @@ func suite(k bus.Kafka) tests.ConsumerGroupPubSubConstructor {
 	}
 }
 
-// Watermill's universal suite, named test by named test, since what a Pub/Sub
-// cannot do is skipped there. TestReconnect needs a broker that a command restarts.
+// The whole suite, against a broker in this process.
 func TestWatermillSuite(t *testing.T) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(8))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	k := bus.Kafka{Brokers: c.ListenAddrs()}
+	universal(t, bus.Kafka{Brokers: c.ListenAddrs()}, false)
+}
+
+// The suite in its short form, against a real Kafka.
+func TestWatermillSuiteOnKafka(t *testing.T) {
+	address := os.Getenv("VARVE_TEST_KAFKA")
+	if address == "" {
+		t.Skip("VARVE_TEST_KAFKA is not set: `make up` starts a Kafka and says how it is reached")
+	}
+	universal(t, bus.Kafka{Brokers: []string{address}}, true)
+}
+
+// universal is Watermill's suite, named test by named test, since what a Pub/Sub
+// cannot do is skipped there. TestReconnect needs a broker that a command restarts.
+func universal(t *testing.T, k bus.Kafka, short bool) {
 	construct := suite(k)
-	grouped := func(t *testing.T) (message.Publisher, message.Subscriber) { return construct(t, "group") }
+	run := rand.Text()
+	grouped := func(t *testing.T) (message.Publisher, message.Subscriber) { return construct(t, "group-"+run) }
 	single := func(t *testing.T) (message.Publisher, message.Subscriber) { return construct(t, "") }
 	named := func(partitions int) func(tests.TestContext) string {
 		return func(c tests.TestContext) string {
@@ -62,9 +78,9 @@ func TestWatermillSuite(t *testing.T) {
 			return k.Topic
 		}
 	}
-	many := tests.Features{ConsumerGroups: true, Persistent: true, GenerateTopicFunc: named(8)}
-	one := tests.Features{ConsumerGroups: true, Persistent: true, GuaranteedOrder: true, GenerateTopicFunc: named(1)}
-	alone := tests.Features{Persistent: true, NewSubscriberReceivesOldMessages: true, GenerateTopicFunc: named(1)}
+	many := tests.Features{ConsumerGroups: true, Persistent: true, ForceShort: short, GenerateTopicFunc: named(8)}
+	one := tests.Features{ConsumerGroups: true, Persistent: true, ForceShort: short, GuaranteedOrder: true, GenerateTopicFunc: named(1)}
+	alone := tests.Features{Persistent: true, ForceShort: short, NewSubscriberReceivesOldMessages: true, GenerateTopicFunc: named(1)}
 	type constructor func(t *testing.T) (message.Publisher, message.Subscriber)
 	for _, of := range []struct {
 		name     string
