@@ -37,6 +37,9 @@ type Kafka struct {
 	Compression string      // "", none, gzip, snappy, lz4 or zstd
 	Replicas    int16       // of a topic that is made here; 0: the cluster's default
 	ClientID    string      // "": varve
+	// Dial, where set, makes every connection: to the brokers named and to those that
+	// they name. It refuses addresses that may not be reached.
+	Dial func(network, address string) (net.Conn, error)
 }
 
 const (
@@ -200,6 +203,13 @@ func (k Kafka) String() string {
 	return "kafka://" + user + strings.Join(k.Brokers, ",") + "?topic=" + k.topic()
 }
 
+// Executions is the same cluster with the topic of the execution records beside
+// that of the events: varve.executions beside varve.events.
+func (k Kafka) Executions() Kafka {
+	k.Topic = strings.TrimSuffix(k.topic(), ".events") + ".executions"
+	return k
+}
+
 func (k *Kafka) topic() string    { return or(k.Topic, defaultTopic) }
 func (k *Kafka) source() string   { return or(k.Source, defaultSource) }
 func (k *Kafka) clientID() string { return or(k.ClientID, "varve") }
@@ -225,6 +235,9 @@ func (k *Kafka) config() (*sarama.Config, error) {
 	c.Metadata.AllowAutoTopicCreation = false
 	c.Admin.Timeout = 10 * time.Second
 	c.ApiVersionsRequest = true
+	if k.Dial != nil {
+		c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, dialer(k.Dial)
+	}
 	if k.TLS != nil {
 		c.Net.TLS.Enable, c.Net.TLS.Config = true, k.TLS
 	}
@@ -241,3 +254,9 @@ func (k *Kafka) config() (*sarama.Config, error) {
 	}
 	return c, nil
 }
+
+// dialer is how sarama takes a Dial.
+type dialer func(network, address string) (net.Conn, error)
+
+// Dial connects.
+func (d dialer) Dial(network, address string) (net.Conn, error) { return d(network, address) }
