@@ -55,16 +55,25 @@ func documentsStore(tb testing.TB, n int) eventstore.Owner {
 	return store
 }
 
-// BenchmarkDocuments measures the documents model over one history: followed in
-// pages of 1,000, and filled anew. One operation is one event.
+// BenchmarkDocuments measures the documents model over one history, half of it
+// updates: followed in pages, and filled anew, in a file and in PostgreSQL, there
+// also while somebody reads. One operation is one event.
 func BenchmarkDocuments(b *testing.B) {
 	const events = 200_000
 	store := documentsStore(b, events)
+	files := func(b *testing.B) (*Runner, *Documents) {
+		r, d := NewRunner(store, b.TempDir(), Options{}), NewDocuments()
+		r.Add(d)
+		return r, d
+	}
+	database := func(b *testing.B) (*Runner, *Documents) {
+		r, d := NewRunner(store, "", inDatabase(b, Options{})), NewDocuments()
+		r.Add(d)
+		return r, d
+	}
 	b.Run("incremental", func(b *testing.B) {
 		for b.Loop() {
-			r := NewRunner(store, b.TempDir(), Options{})
-			d := NewDocuments()
-			r.Add(d)
+			r, d := files(b)
 			f, err := openFile(b.Context(), r.path(d), d)
 			if err != nil {
 				b.Fatal(err)
@@ -75,30 +84,102 @@ func BenchmarkDocuments(b *testing.B) {
 			if err := f.close(); err != nil {
 				b.Fatal(err)
 			}
-			start, cpu := time.Now(), processorTime()
+			follows(b, r, events)
+		}
+	})
+	b.Run("rebuild", func(b *testing.B) {
+		for b.Loop() {
+			r, _ := files(b)
+			rebuilds(b, r, events)
+		}
+	})
+	b.Run("postgres-incremental", func(b *testing.B) {
+		for b.Loop() {
+			r, d := database(b)
+			servesEmpty(b, r, d)
+			follows(b, r, events)
+		}
+	})
+	b.Run("postgres-incremental-read", func(b *testing.B) {
+		for b.Loop() {
+			r, d := database(b)
+			servesEmpty(b, r, d)
+			defer readBeside(b, r, d)()
+			follows(b, r, events)
+		}
+	})
+	b.Run("postgres-rebuild", func(b *testing.B) {
+		for b.Loop() {
+			r, _ := database(b)
+			rebuilds(b, r, events)
+		}
+	})
+	b.Run("postgres-rebuild-read", func(b *testing.B) {
+		for b.Loop() {
+			r, d := database(b)
 			if err := r.Start(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			if err := r.WaitApplied(b.Context(), 0, events); err != nil {
 				b.Fatal(err)
 			}
-			report(b, start, cpu, events)
+			stop := readBeside(b, r, d)
+			rebuilds(b, r, events)
+			stop()
 			if err := r.Stop(); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
-	b.Run("rebuild", func(b *testing.B) {
-		for b.Loop() {
-			r := NewRunner(store, b.TempDir(), Options{})
-			r.Add(NewDocuments())
-			start, cpu := time.Now(), processorTime()
-			if err := r.Rebuild(b.Context(), "documents", nil); err != nil {
-				b.Fatal(err)
+}
+
+func follows(b *testing.B, r *Runner, events uint64) {
+	start, cpu := time.Now(), processorTime()
+	if err := r.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if err := r.WaitApplied(b.Context(), 0, events); err != nil {
+		b.Fatal(err)
+	}
+	report(b, start, cpu, float64(events))
+	if err := r.Stop(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func rebuilds(b *testing.B, r *Runner, events float64) {
+	start, cpu := time.Now(), processorTime()
+	if err := r.Rebuild(b.Context(), "documents", nil); err != nil {
+		b.Fatal(err)
+	}
+	report(b, start, cpu, events)
+}
+
+// readBeside reads a document and a page, about a thousand times a second, until
+// the function that it gives is called.
+func readBeside(b *testing.B, r *Runner, d *Documents) func() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n, failed := 0, 0; ; n++ {
+			pause(ctx, time.Millisecond)
+			if ctx.Err() != nil {
+				b.ReportMetric(float64(failed), "failed-reads")
+				return
 			}
-			report(b, start, cpu, events)
+			at := At{"log_0123456789abcdef", uint64(max(1, r.models[0].applied(0)))}
+			_, err := d.Document(ctx, at, domain.DeriveID(domain.DocumentPrefix, "bench", 2*(n%1000)))
+			if err == nil && n%10 == 0 {
+				_, err = d.List(ctx, at, DocumentQuery{Collections: []string{"col_0000000001"}})
+			}
+			if err != nil && ctx.Err() == nil && domain.CodeOf(err) != domain.CodeNotFound {
+				failed++
+				b.Log(err)
+			}
 		}
-	})
+	}()
+	return func() { stop(); <-done }
 }
 
 func processorTime() time.Duration {

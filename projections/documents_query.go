@@ -94,12 +94,14 @@ type place struct {
 func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after place, viewed bool, visit func(DocumentRow, map[string]any) error) error {
 	words := searchWords(q.Search)
 	viewed = viewed || q.Filter != nil || len(words) > 0
-	enough := false
+	enough, n := false, 0
 	scan := func(rows *sql.Rows) error {
 		row, err := scanDocument(rows)
 		if err != nil {
 			return err
 		}
+		n++
+		after = place{row.CollectionID, row.Position}
 		var view map[string]any
 		if viewed {
 			view = row.View()
@@ -111,10 +113,20 @@ func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after pla
 		enough = errors.Is(err, errEnough)
 		return err
 	}
-	const valid = ` AND valid_from <= ? AND valid_to > ? ORDER BY collection_id, valid_from`
 	p := int64(at.Position)
+	// all reads in pieces, of which the first is what a page needs: an answer that
+	// nobody reads to its end is sent to its end.
+	all := func(text string, from func() []any) error {
+		for size := q.piece(viewed); !enough; size = piece {
+			n = 0
+			if err := d.query(ctx, documentColumns+text+` AND valid_from <= ? AND valid_to > ? ORDER BY collection_id, valid_from LIMIT ?`, append(from(), p, p, size), scan); err != nil || n < size {
+				return err
+			}
+		}
+		return nil
+	}
 	if len(q.Collections) == 0 {
-		return d.query(ctx, documentColumns+`WHERE log = ? AND (collection_id, valid_from) > (?, ?)`+valid, []any{logKey(at.Log), after.Collection, int64(after.Position), p, p}, scan)
+		return all(`WHERE log = ? AND (collection_id, valid_from) > (?, ?)`, func() []any { return []any{logKey(at.Log), after.Collection, int64(after.Position)} })
 	}
 	collections := slices.Clone(q.Collections)
 	slices.Sort(collections)
@@ -122,15 +134,28 @@ func (d *Documents) each(ctx context.Context, at At, q *DocumentQuery, after pla
 		if id < after.Collection || enough {
 			continue
 		}
-		first := int64(0)
-		if id == after.Collection {
-			first = int64(after.Position)
-		}
-		if err := d.query(ctx, documentColumns+`WHERE log = ? AND collection_id = ? AND valid_from > ?`+valid, []any{logKey(at.Log), id, first, p, p}, scan); err != nil {
+		err := all(`WHERE log = ? AND collection_id = ? AND valid_from > ?`, func() []any {
+			if id == after.Collection {
+				return []any{logKey(at.Log), id, int64(after.Position)}
+			}
+			return []any{logKey(at.Log), id, int64(0)}
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// piece is how many rows are read at once where all of a list is looked through.
+const piece = 2000
+
+// piece is how many rows to read first.
+func (q *DocumentQuery) piece(viewed bool) int {
+	if viewed || q.Limit < 0 {
+		return piece
+	}
+	return min(limitOf(q.Limit)+q.Offset+1, piece)
 }
 
 // List pages through documents.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"varve/domain"
@@ -100,17 +101,16 @@ func (q *ObjectQuery) where(at At) (string, []any) {
 }
 
 func (o *Objects) each(ctx context.Context, at At, q *ObjectQuery, after string, viewed bool, visit func(ObjectRow, map[string]any) error) error {
-	text, args := q.where(at)
-	if after != "" {
-		text, args = text+` AND o.object_id > ?`, append(args, after)
-	}
 	words := searchWords(q.Search)
 	viewed = viewed || q.Filter != nil || len(words) > 0
-	return o.query(ctx, objectColumns+text+` ORDER BY o.object_id`, args, func(rows *sql.Rows) error {
+	enough, n := false, 0
+	scan := func(rows *sql.Rows) error {
 		row, err := scanObject(rows)
 		if err != nil {
 			return err
 		}
+		n++
+		after = row.ObjectID
 		var view map[string]any
 		if viewed {
 			view = row.View()
@@ -118,8 +118,25 @@ func (o *Objects) each(ctx context.Context, at At, q *ObjectQuery, after string,
 				return nil
 			}
 		}
-		return visit(row, view)
-	})
+		err = visit(row, view)
+		enough = errors.Is(err, errEnough)
+		return err
+	}
+	size := piece
+	if !viewed {
+		size = min(limitOf(q.Limit)+q.Offset+1, piece)
+	}
+	for ; !enough; size = piece { // see Documents.each
+		text, args := q.where(at)
+		if after != "" {
+			text, args = text+` AND o.object_id > ?`, append(args, after)
+		}
+		n = 0
+		if err := o.query(ctx, objectColumns+text+` ORDER BY o.object_id LIMIT ?`, append(args, size), scan); err != nil || n < size {
+			return err
+		}
+	}
+	return nil
 }
 
 // List pages through objects.
