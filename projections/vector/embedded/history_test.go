@@ -138,3 +138,10 @@ func filled(t testing.TB, f *vectortest.Feed) *Index {
 	apply(t, x, f)
 	return x
 }
+
+// followed is an index of all logs that was given the records.
+func followed(t testing.TB, records []eventstore.Record) *Index {
+	x := open(t, t.TempDir(), Options{})
+	feed(t, x, records)
+	return x
+}

@@ -6,6 +6,7 @@ package vectortest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"varve/domain"
@@ -18,6 +19,7 @@ type Feed struct {
 	Records  []eventstore.Record
 	position map[eventstore.LogID]uint64
 	version  map[string]uint64
+	prefix   map[eventstore.LogID][]eventstore.Record
 }
 
 // Dense and Sparse are the feature URIs of the suite's documents.
@@ -29,9 +31,7 @@ const (
 // Append adds a record with the next positions and gives it. The event may be nil:
 // an erased record of the type.
 func (f *Feed) Append(log eventstore.LogID, stream, eventType string, e domain.EventData, features ...domain.Feature) eventstore.Record {
-	if f.position == nil {
-		f.position, f.version = map[eventstore.LogID]uint64{}, map[string]uint64{}
-	}
+	f.init()
 	f.position[log]++
 	f.version[string(log)+"\x00"+stream]++
 	r := eventstore.Record{
@@ -53,6 +53,37 @@ func (f *Feed) Append(log eventstore.LogID, stream, eventType string, e domain.E
 	}
 	f.Records = append(f.Records, r)
 	return r
+}
+
+func (f *Feed) init() {
+	if f.position == nil {
+		f.position, f.version, f.prefix = map[eventstore.LogID]uint64{}, map[string]uint64{}, map[eventstore.LogID][]eventstore.Record{}
+	}
+}
+
+// Fork makes a log that continues another one, up to a position, by one record: the
+// feed does not repeat those of its prefix.
+func (f *Feed) Fork(branch, of eventstore.LogID, upTo uint64) eventstore.Record {
+	f.init()
+	prefix := f.Log(of)[:upTo]
+	for i := range prefix {
+		r := &prefix[i]
+		r.Log = branch
+		f.version[string(branch)+"\x00"+r.Stream] = r.Version
+	}
+	f.prefix[branch], f.position[branch] = prefix, upTo
+	return f.Append(branch, "namespace", "namespace.cloned", nil)
+}
+
+// Log gives the records of a log as a store reads them: its prefix, and its own.
+func (f *Feed) Log(log eventstore.LogID) []eventstore.Record {
+	all := slices.Clone(f.prefix[log])
+	for _, r := range f.Records {
+		if r.Log == log {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // Position is the newest position of a log.
