@@ -15,6 +15,7 @@ import (
 	"varve/eventstore"
 	"varve/eventstore/blob"
 	"varve/eventstore/fold"
+	"varve/eventstore/tracing"
 )
 
 // Handler has a method for every command. All methods are safe for concurrent
@@ -99,7 +100,9 @@ func (h *Handler) Repeated(ctx context.Context, in In) (bool, error) {
 // change runs a decision and appends its batches. A decision that lost a race
 // is taken again on the newer state. Under an idempotency key that was used
 // before, the first append's records are given and nothing is decided.
-func (h *Handler) change(ctx context.Context, in In, decide func() ([]eventstore.Batch, error)) ([]eventstore.Record, error) {
+func (h *Handler) change(ctx context.Context, in In, decide func() ([]eventstore.Batch, error)) (records []eventstore.Record, err error) {
+	ctx, span := tracing.Start(ctx, "command")
+	defer func() { tracing.End(span, err) }()
 	idem := in.idempotency()
 	if idem != nil {
 		done, ok, err := h.Store.Replay(ctx, in.Shard, *idem)
