@@ -81,10 +81,12 @@ var (
 	batchesActive = gauge("batches_active", "Batches submitted and not ended, of all namespaces.")
 	batchObjects  = gauge("batch_objects", "Objects of the active batches: pending, done, failed.", "state")
 
-	indexBytes = gauge("index_segment_bytes", "Bytes of an index's segments, mapped into memory, by namespace; the 50 largest by name, the rest as other.", "namespace")
-	indexHead  = gauge("index_head_bytes", "Bytes of memory that hold what is not in segments yet.")
-	indexCache = gauge("index_cache_bytes", "Bytes of memory that hold decoded postings and columns.")
-	indexRows  = gauge("index_rows", "Document versions in an index, by namespace; as index_segment_bytes.", "namespace")
+	indexMemory     = gauge("index_memory_bytes", "Bytes of memory that the index of a namespace takes: what is not in segments yet, and what segments take beside their files; the 50 largest namespaces by name, the rest as other.", "namespace")
+	indexBytes      = gauge("index_segment_bytes", "Bytes of an index's segment files, which are mapped; namespaces as in index_memory_bytes.", "namespace")
+	indexRows       = gauge("index_rows", "Document versions in an index; namespaces as in index_memory_bytes.", "namespace")
+	indexUsed       = gauge("index_used_bytes", "Bytes of memory of all indexes and the cache: what the memory budget bounds.")
+	indexCache      = gauge("index_cache_bytes", "Bytes of memory that hold decoded postings and columns.")
+	indexNamespaces = gauge("index_namespaces", "Namespaces whose index is loaded, loading or not loaded.", "state")
 
 	dependencyUp = gauge("dependency_up", "1 where a dependency answered the last health check.", "dependency")
 	collectorUp  = gauge("collector_up", "1 where a group of metrics could be looked up within two seconds for this scrape; the group is left out otherwise.", "collector")

@@ -68,9 +68,9 @@ func everything(t *testing.T) *metrics.Metrics {
 			end(err)
 		}
 	}
-	many := metrics.Index{HeadBytes: 5, CacheBytes: 6}
+	many := metrics.Index{UsedBytes: 5, CacheBytes: 6}
 	for i := range 60 {
-		many.Namespaces = append(many.Namespaces, metrics.IndexedNamespace{Name: fmt.Sprintf("ns_%02d", i), Bytes: int64(i), Rows: 1})
+		many.Namespaces = append(many.Namespaces, metrics.IndexedNamespace{Name: fmt.Sprintf("ns_%02d", i), Bytes: int64(i), Memory: 2, Rows: 1, Loaded: i%2 == 0, Loading: i == 1})
 	}
 	m.Watch(metrics.Sources{
 		Stores: map[string]eventstore.Follower{"log": store},
@@ -103,6 +103,7 @@ func TestEverythingIsCounted(t *testing.T) {
 		`varve_relay_published_total{store="log"} 3`, `varve_relay_retries_total{store="log"} 1`, `varve_relay_lag_events{shard="0",store="log"} 2`,
 		`varve_batches_active 2`, `varve_batch_objects{state="pending"} 6`, `varve_batch_objects{state="done"} 8`, `varve_batch_objects{state="failed"} 1`,
 		`varve_index_segment_bytes{namespace="ns_59"} 59`, `varve_index_segment_bytes{namespace="other"} 45`, `varve_index_rows{namespace="other"} 10`,
+		`varve_index_memory_bytes{namespace="other"} 20`, `varve_index_used_bytes 5`, `varve_index_namespaces{state="loaded"} 30`, `varve_index_namespaces{state="not_loaded"} 29`,
 		`varve_dependency_up{dependency="store"} 1`, `varve_dependency_up{dependency="bus"} 0`, `varve_collector_up{collector="models"} 1`)
 	if n := strings.Count(text, "varve_index_rows{"); n != 51 {
 		t.Errorf("%d namespaces are told apart", n)

@@ -29,14 +29,15 @@ type Sources struct {
 // Index is what an index holds in memory.
 type Index struct {
 	Namespaces            []IndexedNamespace
-	HeadBytes, CacheBytes int64
+	UsedBytes, CacheBytes int64
 }
 
-// IndexedNamespace is one namespace's part of an index.
+// IndexedNamespace is one namespace's part of an index, in bytes of memory and of segments.
 type IndexedNamespace struct {
-	Name  string
-	Bytes int64 // of segments
-	Rows  int
+	Name            string
+	Memory, Bytes   int64
+	Rows            int
+	Loaded, Loading bool
 }
 
 // lookupTime bounds how long a scrape waits for one group.
@@ -51,7 +52,7 @@ func (m *Metrics) Watch(s Sources) {
 			modelApplied, modelLag, modelSeconds, modelParked, modelFailing, modelFilling, modelRate)
 		w.add("relay", len(s.Relays) > 0, func(ctx context.Context) ([]prometheus.Metric, error) { return relays(ctx, s.Relays) }, relayPosition, relayLag, relaySeconds, relayFailing)
 		w.add("batches", s.Batches != nil, func(ctx context.Context) ([]prometheus.Metric, error) { return batches(ctx, s.Batches) }, batchesActive, batchObjects)
-		w.add("index", s.Index != nil, func(ctx context.Context) ([]prometheus.Metric, error) { return index(ctx, s.Index) }, indexBytes, indexRows, indexHead, indexCache)
+		w.add("index", s.Index != nil, func(ctx context.Context) ([]prometheus.Metric, error) { return index(ctx, s.Index) }, indexMemory, indexBytes, indexRows, indexUsed, indexCache, indexNamespaces)
 		w.add("health", s.Health != nil, func(ctx context.Context) ([]prometheus.Metric, error) {
 			var out []prometheus.Metric
 			for name, why := range s.Health(ctx) {
@@ -233,21 +234,35 @@ func index(ctx context.Context, look func(context.Context) (Index, error)) ([]pr
 	if err != nil {
 		return nil, err
 	}
-	out := []prometheus.Metric{indexHead.is(float64(x.HeadBytes)), indexCache.is(float64(x.CacheBytes))}
+	out := []prometheus.Metric{indexUsed.is(float64(x.UsedBytes)), indexCache.is(float64(x.CacheBytes))}
 	all := slices.Clone(x.Namespaces)
 	slices.SortFunc(all, func(a, b IndexedNamespace) int {
-		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Rows, a.Rows), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Memory+b.Bytes, a.Memory+a.Bytes), cmp.Compare(b.Rows, a.Rows), cmp.Compare(a.Name, b.Name))
 	})
-	var rest IndexedNamespace
+	show := func(n IndexedNamespace) {
+		out = append(out, indexMemory.is(float64(n.Memory), n.Name), indexBytes.is(float64(n.Bytes), n.Name), indexRows.is(float64(n.Rows), n.Name))
+	}
+	states, rest := map[string]int{"loaded": 0, "loading": 0, "not_loaded": 0}, IndexedNamespace{Name: "other"}
 	for i, n := range all {
+		switch {
+		case n.Loaded:
+			states["loaded"]++
+		case n.Loading:
+			states["loading"]++
+		default:
+			states["not_loaded"]++
+		}
 		if i < named {
-			out = append(out, indexBytes.is(float64(n.Bytes), n.Name), indexRows.is(float64(n.Rows), n.Name))
+			show(n)
 			continue
 		}
-		rest.Bytes, rest.Rows = rest.Bytes+n.Bytes, rest.Rows+n.Rows
+		rest.Memory, rest.Bytes, rest.Rows = rest.Memory+n.Memory, rest.Bytes+n.Bytes, rest.Rows+n.Rows
 	}
 	if len(all) > named {
-		out = append(out, indexBytes.is(float64(rest.Bytes), "other"), indexRows.is(float64(rest.Rows), "other"))
+		show(rest)
+	}
+	for state, n := range states {
+		out = append(out, indexNamespaces.is(float64(n), state))
 	}
 	return out, nil
 }
