@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"varve/domain"
+	"varve/eventstore"
 	"varve/projections"
 	"varve/projections/retrieve"
 )
@@ -238,13 +239,13 @@ func (s *Server) explain(ctx context.Context, r *Request[executeBody]) (any, err
 	return s.Retrieve.Explain(ctx, req)
 }
 
-// executed pins the execution records of a namespace.
-func (s *Server) executed(ctx context.Context, c *Call) (projections.At, error) {
-	p, err := s.Executions.Pin(ctx, c.namespaceLog())
-	if err != nil {
-		return p.At, fmt.Errorf("pin execution records: %w", err)
+// executed waits for the execution records that were answered before, and names
+// the namespace whose they are.
+func (s *Server) executed(ctx context.Context, c *Call) (eventstore.LogID, error) {
+	if err := s.Executions.CatchUp(ctx, s.Traces.Name()); err != nil {
+		return "", fmt.Errorf("catch up with execution records: %w", err)
 	}
-	return p.At, nil
+	return c.namespaceLog(), nil
 }
 
 // retrieverHistory finds a retriever by id or name, also one that was deleted:
@@ -265,12 +266,12 @@ func (s *Server) retrieverHistory(ctx context.Context, c *Call) (string, error) 
 }
 
 func (s *Server) executionOf(ctx context.Context, c *Call, mode string) (projections.TraceRow, error) {
-	at, err := s.executed(ctx, c)
+	log, err := s.executed(ctx, c)
 	if err != nil {
 		return projections.TraceRow{}, err
 	}
 	id := c.Path("execution_id")
-	row, err := s.Traces.Execution(ctx, at, id)
+	row, err := s.Traces.Execution(ctx, log, id)
 	if err != nil {
 		return row, err
 	}

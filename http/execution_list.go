@@ -32,12 +32,12 @@ func (s *Server) executionPage(ctx context.Context, r *Request[executionListBody
 		return p, page, err
 	}
 	q.Filter, q.Sort = domain.AllOf(q.Filter, between), r.Body.sorts()
-	at, err := s.executed(ctx, r.Call)
+	log, err := s.executed(ctx, r.Call)
 	if err != nil {
 		return p, page, err
 	}
 	q.Status, q.After, q.Offset, q.Limit, q.Total = r.Body.Status, p.Cursor, p.Offset, p.Limit, true
-	page, err = s.Traces.List(ctx, at, q)
+	page, err = s.Traces.List(ctx, log, q)
 	return p, page, err
 }
 

@@ -169,11 +169,11 @@ func TestTraces(t *testing.T) {
 		}
 		s.put(e)
 	}
-	at := s.put()
-	row := must[TraceRow](t)(traces.Execution(ctx, at, "exec_3"))
+	s.put()
+	row := must[TraceRow](t)(traces.Execution(ctx, s.log, "exec_3"))
 	expect(t, "where it lies", []any{row.Log, row.Position, row.ExecutionRecorded.Position, row.Mode, row.Record.IsZero(), row.Time.IsZero()}, []any{s.log, 4, 99, "adhoc", false, false})
-	if _, err := traces.Execution(ctx, At{s.log, 3}, "exec_3"); domain.CodeOf(err) != domain.CodeNotFound {
-		t.Errorf("before it was recorded: %v", err)
+	if _, err := traces.Execution(ctx, "another", "exec_3"); domain.CodeOf(err) != domain.CodeNotFound {
+		t.Errorf("of another namespace: %v", err)
 	}
 	names := func(p Page[TraceRow]) (out []string) {
 		for _, r := range p.Items {
@@ -181,12 +181,20 @@ func TestTraces(t *testing.T) {
 		}
 		return out
 	}
-	page := must[Page[TraceRow]](t)(traces.List(ctx, at, TraceQuery{RetrieverID: "ret_1", Limit: 3, Total: true}))
+	page := must[Page[TraceRow]](t)(traces.List(ctx, s.log, TraceQuery{RetrieverID: "ret_1", Limit: 3, Total: true}))
 	expect(t, "first page", []any{names(page), *page.Total}, []any{[]string{"exec_5", "exec_4", "exec_2"}, 4})
-	later := s.put(&domain.ExecutionRecorded{ExecutionID: "new", Mode: "retriever", RetrieverID: "ret_1"})
-	page = must[Page[TraceRow]](t)(traces.List(ctx, later, TraceQuery{RetrieverID: "ret_1", Limit: 3, After: page.Next}))
+	s.put(&domain.ExecutionRecorded{ExecutionID: "new", Mode: "retriever", RetrieverID: "ret_1"})
+	page = must[Page[TraceRow]](t)(traces.List(ctx, s.log, TraceQuery{RetrieverID: "ret_1", Limit: 3, After: page.Next}))
 	expect(t, "second page", []any{names(page), page.Next}, []any{[]string{"exec_1"}, ""})
-	expect(t, "ad hoc", names(must[Page[TraceRow]](t)(traces.List(ctx, at, TraceQuery{Mode: "adhoc", Status: "failed", Limit: 2}))), []string{"exec_6", "exec_3"})
+	own := s.log
+	s.log = ExecutionLog(own, 3)
+	s.put(&domain.ExecutionRecorded{ExecutionID: "zz_other_process", Mode: "retriever", RetrieverID: "ret_1"})
+	s.log = own
+	row = must[TraceRow](t)(traces.Execution(ctx, s.log, "zz_other_process"))
+	expect(t, "of another process", []any{row.Log, row.Position}, []any{eventstore.LogID(string(own) + "@3"), uint64(1)})
+	page = must[Page[TraceRow]](t)(traces.List(ctx, s.log, TraceQuery{RetrieverID: "ret_1", Limit: 2}))
+	expect(t, "newest of all", names(page), []string{"zz_other_process", "new"})
+	expect(t, "ad hoc", names(must[Page[TraceRow]](t)(traces.List(ctx, s.log, TraceQuery{Mode: "adhoc", Status: "failed", Limit: 2}))), []string{"exec_6", "exec_3"})
 	slow := must[*domain.Filter](t)(domain.Where("duration_ms", domain.OpGte, json.Number("4")))
-	expect(t, "filtered", names(must[Page[TraceRow]](t)(traces.List(ctx, at, TraceQuery{Filter: slow, Sort: []Sort{{"duration_ms", false}}}))), []string{"exec_4", "exec_5", "exec_6"})
+	expect(t, "filtered", names(must[Page[TraceRow]](t)(traces.List(ctx, s.log, TraceQuery{Filter: slow, Sort: []Sort{{"duration_ms", false}}}))), []string{"exec_4", "exec_5", "exec_6"})
 }

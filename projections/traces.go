@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"varve/domain"
@@ -25,20 +26,20 @@ func (*Traces) Name() string { return "traces" }
 // Version of tables and fold.
 func (*Traces) Version() int { return 1 }
 
-// Schema makes the table.
+// Schema makes the table. Rows are the namespace's, whichever log they are stored in.
 func (*Traces) Schema() []string {
 	return []string{
-		`CREATE TABLE IF NOT EXISTS executions (log TEXT NOT NULL, execution_id TEXT NOT NULL, position BIGINT NOT NULL, record TEXT NOT NULL, time BIGINT NOT NULL,
+		`CREATE TABLE IF NOT EXISTS executions (log TEXT NOT NULL, execution_id TEXT NOT NULL, stored TEXT NOT NULL, position BIGINT NOT NULL, record TEXT NOT NULL, time BIGINT NOT NULL,
 			mode TEXT NOT NULL, retriever_id TEXT NOT NULL, status TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (log, execution_id))`,
-		`CREATE INDEX IF NOT EXISTS executions_time ON executions (log, position)`,
-		`CREATE INDEX IF NOT EXISTS executions_retriever ON executions (log, retriever_id, position)`,
+		`CREATE INDEX IF NOT EXISTS executions_time ON executions (log, time, execution_id)`,
+		`CREATE INDEX IF NOT EXISTS executions_retriever ON executions (log, retriever_id, time, execution_id)`,
 	}
 }
 
 // Handles is the one event of the executions store.
 func (*Traces) Handles() []string { return []string{"execution.recorded"} }
 
-var traceRows = bulk{before: `INSERT INTO executions (log, execution_id, position, record, time, mode, retriever_id, status, data) VALUES `, width: 9,
+var traceRows = bulk{before: `INSERT INTO executions (log, execution_id, stored, position, record, time, mode, retriever_id, status, data) VALUES `, width: 10,
 	after: ` ON CONFLICT (log, execution_id) DO NOTHING`}
 
 // Apply folds a page. An erased record shows nothing.
@@ -69,7 +70,7 @@ func (*Traces) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) erro
 		if err != nil {
 			return fmt.Errorf("%s at position %d of log %s: %w", r.Type, r.Position, r.Log, err)
 		}
-		rows = append(rows, string(r.Log), id, int64(r.Position), r.ID.String(), r.Time.UnixMicro(), mode, retriever, status, string(r.Data))
+		rows = append(rows, string(namespaceLog(r.Log)), id, string(r.Log), int64(r.Position), r.ID.String(), r.Time.UnixMicro(), mode, retriever, status, string(r.Data))
 	}
 	return traceRows.write(ctx, tx, rows)
 }
@@ -97,15 +98,13 @@ type TraceQuery struct {
 	Total       bool
 }
 
-const traceColumns = `SELECT position, record, time, data FROM executions `
+const traceColumns = `SELECT stored, position, record, time, data FROM executions `
 
-func scanTrace(rows *sql.Rows, log eventstore.LogID) (TraceRow, error) {
-	t := TraceRow{Log: log}
+func scanTrace(rows *sql.Rows) (t TraceRow, err error) {
 	var position, at int64
 	var record string
 	var data sql.RawBytes
-	err := rows.Scan(&position, &record, &at, &data)
-	if err != nil {
+	if err := rows.Scan(&t.Log, &position, &record, &at, &data); err != nil {
 		return t, err
 	}
 	if t.Record, err = eventstore.ParseID(record); err != nil {
@@ -115,11 +114,11 @@ func scanTrace(rows *sql.Rows, log eventstore.LogID) (TraceRow, error) {
 	return t, json.Unmarshal(data, &t.ExecutionRecorded)
 }
 
-// Execution finds an execution by id in a log of the executions store.
-func (t *Traces) Execution(ctx context.Context, at At, executionID string) (TraceRow, error) {
+// Execution finds an execution of a namespace, by the name of its log and by id.
+func (t *Traces) Execution(ctx context.Context, log eventstore.LogID, executionID string) (TraceRow, error) {
 	var row TraceRow
-	err := t.query(ctx, traceColumns+`WHERE log = ? AND execution_id = ? AND position <= ?`, []any{string(at.Log), executionID, int64(at.Position)}, func(rows *sql.Rows) (err error) {
-		row, err = scanTrace(rows, at.Log)
+	err := t.query(ctx, traceColumns+`WHERE log = ? AND execution_id = ?`, []any{string(log), executionID}, func(rows *sql.Rows) (err error) {
+		row, err = scanTrace(rows)
 		return err
 	})
 	if err == nil && row.Position == 0 {
@@ -140,26 +139,29 @@ func (r *TraceRow) View() map[string]any {
 	return v
 }
 
-// List pages through the executions of a log.
-func (t *Traces) List(ctx context.Context, at At, q TraceQuery) (Page[TraceRow], error) {
-	page := Page[TraceRow]{At: at}
-	c, err := readCursor(q.After, queryDigest("executions", q.RetrieverID, q.Mode, q.Status, q.Filter, q.Sort), at.Position)
+// tracePlace is where a list goes on that has no order of its own: after the
+// execution that was shown last.
+type tracePlace struct {
+	Time int64  `json:"t"` // microseconds
+	ID   string `json:"i"`
+}
+
+// List pages through the executions of a namespace, newest first. Its cursors pin
+// the time of the first page's first row.
+func (t *Traces) List(ctx context.Context, log eventstore.LogID, q TraceQuery) (Page[TraceRow], error) {
+	page := Page[TraceRow]{At: At{Log: log}}
+	c, err := readCursor(q.After, queryDigest("executions", q.RetrieverID, q.Mode, q.Status, q.Filter, q.Sort), math.MaxInt64)
 	if err != nil {
 		return page, err
 	}
-	page.At.Position = c.Position
-	where, args := `WHERE log = ? AND position <= ?`, []any{string(at.Log), int64(c.Position)}
+	where, args := `WHERE log = ? AND time <= ?`, []any{string(log), int64(c.Position)}
 	for _, is := range [...][2]string{{"retriever_id", q.RetrieverID}, {"mode", q.Mode}, {"status", q.Status}} {
 		if is[1] != "" {
 			where, args = where+` AND `+is[0]+` = ?`, append(args, is[1])
 		}
 	}
-	limit, offset := limitOf(q.Limit), c.Skip
-	if q.After == "" {
-		offset = q.Offset
-	}
 	if q.Filter != nil || len(q.Sort) > 0 {
-		return page, t.listFiltered(ctx, &page, &q, c, where, args, offset, limit)
+		return page, t.listFiltered(ctx, &page, &q, c, where, args)
 	}
 	if q.Total {
 		n := 0
@@ -168,24 +170,35 @@ func (t *Traces) List(ctx context.Context, at At, q TraceQuery) (Page[TraceRow],
 		}
 		page.Total = &n
 	}
-	err = t.query(ctx, traceColumns+where+` ORDER BY position DESC LIMIT ? OFFSET ?`, append(args, limit+1, offset), func(rows *sql.Rows) error {
-		if len(page.Items) == limit {
-			c.Skip = offset + limit
-			page.Next = c.text()
-			return errEnough
+	limit, offset := limitOf(q.Limit), q.Offset
+	if q.After != "" {
+		var after tracePlace
+		if err := json.Unmarshal([]byte(c.After), &after); err != nil {
+			return page, domain.Invalid("cursor", "format", "is not a cursor of this list; give the next_cursor of the page before, or none")
 		}
-		row, err := scanTrace(rows, at.Log)
+		offset = 0
+		where, args = where+` AND (time, execution_id) < (?, ?)`, append(args, after.Time, after.ID)
+	}
+	err = t.query(ctx, traceColumns+where+` ORDER BY time DESC, execution_id DESC LIMIT ? OFFSET ?`, append(args, limit+1, offset), func(rows *sql.Rows) error {
+		if len(page.Items) == limit {
+			last := page.Items[limit-1]
+			after, err := json.Marshal(tracePlace{last.Time.UnixMicro(), last.ExecutionID})
+			c.After, c.Position = string(after), min(c.Position, uint64(page.Items[0].Time.UnixMicro()))
+			page.Next = c.text()
+			return errors.Join(err, errEnough)
+		}
+		row, err := scanTrace(rows)
 		page.Items = append(page.Items, row)
 		return err
 	})
 	return page, err
 }
 
-func (t *Traces) listFiltered(ctx context.Context, page *Page[TraceRow], q *TraceQuery, c cursor, where string, args []any, offset, limit int) error {
+func (t *Traces) listFiltered(ctx context.Context, page *Page[TraceRow], q *TraceQuery, c cursor, where string, args []any) error {
 	var keys []sortKey
 	rowsByID := map[string]TraceRow{}
-	err := t.query(ctx, traceColumns+where+` ORDER BY position DESC`, args, func(rows *sql.Rows) error {
-		row, err := scanTrace(rows, page.At.Log)
+	err := t.query(ctx, traceColumns+where+` ORDER BY time DESC, execution_id DESC`, args, func(rows *sql.Rows) error {
+		row, err := scanTrace(rows)
 		if err != nil {
 			return err
 		}
@@ -193,7 +206,10 @@ func (t *Traces) listFiltered(ctx context.Context, page *Page[TraceRow], q *Trac
 		if !q.Filter.Match(view) {
 			return nil
 		}
-		id := fmt.Sprintf("%020d", ^row.Position) // newest first among equals
+		if len(keys) == 0 { // the newest
+			c.Position = min(c.Position, uint64(row.Time.UnixMicro()))
+		}
+		id := fmt.Sprintf("%020d", len(keys)) // newest first among equals
 		keys, rowsByID[id] = append(keys, keysOf(view, q.Sort, id)), row
 		return nil
 	})
@@ -205,7 +221,11 @@ func (t *Traces) listFiltered(ctx context.Context, page *Page[TraceRow], q *Trac
 		n := len(keys)
 		page.Total = &n
 	}
-	part, end := cut(keys, offset, limit)
+	skip, limit := c.Skip, limitOf(q.Limit)
+	if q.After == "" {
+		skip = q.Offset
+	}
+	part, end := cut(keys, skip, limit)
 	for _, k := range part {
 		page.Items = append(page.Items, rowsByID[k.id])
 	}

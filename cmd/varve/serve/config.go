@@ -14,9 +14,12 @@ type Config struct {
 	Store        string        `help:"Where the log is: empty for a file in --data, or a PostgreSQL server (postgres://user@host/database)." env:"VARVE_STORE"`
 	Bus          string        `help:"Where every record is published too: empty for nowhere, or Kafka (kafka://host:port?topic=varve.events)." env:"VARVE_BUS"`
 	Blobs        string        `help:"Where blobs are: empty for files in --data, or a bucket of an S3 server (s3://bucket?region=us-east-1); credentials come from the standard AWS environment." env:"VARVE_BLOBS"`
+	Roles        []string      `help:"What this process does, of api, projector, relay and worker; none named: everything. Some alone need --store postgres://…" env:"VARVE_ROLES"`
+	Shards       int           `help:"Shards of a log that is made here, each a Kafka partition, a feed and an order of its own; 0: one, or what the log has." default:"0" env:"VARVE_SHARDS"`
 	Organization string        `help:"Name of the organization that an empty directory begins with." default:"Varve" env:"VARVE_ORGANIZATION"`
 	Email        string        `help:"E-mail address of its first user." default:"admin@localhost.localdomain" env:"VARVE_EMAIL"`
 	Workers      int           `help:"Objects that are extracted at once." default:"8" env:"VARVE_WORKERS"`
+	IndexMemory  int64         `help:"Megabytes of memory that the index may hold; over it, the namespaces used longest ago are dropped and loaded again when they are asked about. 0: no limit." default:"0" env:"VARVE_INDEX_MEMORY"`
 	AllowPrivate bool          `help:"Fetch blobs from private and loopback addresses too." env:"VARVE_ALLOW_PRIVATE"`
 	Files        string        `help:"Directory below which blobs may be local files (file:// URLs); empty: none." env:"VARVE_FILES" type:"path"`
 	MaxBody      int64         `help:"Most bytes of a request body." default:"16777216" env:"VARVE_MAX_BODY"`

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -64,45 +63,3 @@ func (d *directory) say(address string) error {
 func (d *directory) release() error { return d.lock.Close() }
 
 func (d *directory) file(name string) string { return filepath.Join(d.path, name) }
-
-// secret reads 32 random bytes from a file of mode 0600, and makes it where it
-// is missing. Losing it makes every API key useless.
-func (d *directory) secret(name string) ([]byte, error) {
-	path := d.file(name)
-	b, err := os.ReadFile(path)
-	if err == nil {
-		if len(b) != 32 {
-			return nil, fmt.Errorf("%s holds %d bytes, not 32: restore it from a backup", path, len(b))
-		}
-		return b, nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read secret: %w", err)
-	}
-	b = make([]byte, 32)
-	if _, err := rand.Read(b); err != nil {
-		return nil, fmt.Errorf("make secret: %w", err)
-	}
-	return b, writeDurably(path, b)
-}
-
-// writeDurably writes a file under another name, syncs it, and renames it.
-func writeDurably(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}

@@ -16,7 +16,6 @@ import (
 	"varve/domain"
 	"varve/domain/text"
 	"varve/eventstore"
-	"varve/projections"
 	"varve/projections/retrieve"
 )
 
@@ -227,11 +226,10 @@ func TestQueriesUnderWritersReplay(t *testing.T) {
 func (w *world) recorded(t *testing.T, id string) (*domain.ExecutionRecorded, *retrieve.Trace) {
 	t.Helper()
 	ctx := t.Context()
-	pin, err := w.v.Reads.Executions.Pin(ctx, w.in.Log)
-	if err != nil {
+	if err := w.v.Reads.Executions.CatchUp(ctx); err != nil {
 		t.Fatal(err)
 	}
-	row, err := w.v.Reads.Traces.Execution(ctx, projections.At{Log: w.in.Log, Position: pin.Position}, id)
+	row, err := w.v.Reads.Traces.Execution(ctx, w.in.Log, id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,12 +14,15 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"varve/commands"
 	"varve/domain"
 	"varve/eventstore"
 	"varve/eventstore/blob"
 	"varve/eventstore/bus"
 	"varve/eventstore/fold"
+	"varve/eventstore/state"
 	"varve/http"
 	"varve/projections"
 	"varve/projections/vector/embedded"
@@ -32,6 +35,7 @@ type Varve struct {
 	Config   Config
 	Store    eventstore.Owner
 	Executed eventstore.Owner // execution records
+	State    state.Store
 	Commands *commands.Handler
 	Models   *projections.Runner
 	Reads    http.Reads
@@ -43,9 +47,11 @@ type Varve struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
-	publisher *bus.Publisher // nil without a bus
-	stopRelay context.CancelFunc
-	relayed   chan error
+	Relays     []*bus.Relay // of log and execution records; none without a bus
+	stopRelays context.CancelFunc
+	relaying   errgroup.Group
+	recorder   recorder
+	leasing    sync.WaitGroup
 }
 
 // Logger makes the logger that a configuration asks for.
@@ -61,10 +67,13 @@ func (c Config) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
-// Open locks the data directory and puts everything together. Read models
-// follow from then on; batches run once Serve is called.
+// Open locks the data directory and puts everything together that the roles of the
+// process need. Read models follow from then on; batches run once Serve is called.
 func Open(ctx context.Context, c Config) (v *Varve, err error) {
 	v = &Varve{Config: c, log: c.Logger()}
+	if err := c.checkRoles(); err != nil {
+		return nil, err
+	}
 	if v.dir, err = lock(c.Data); err != nil {
 		return nil, err
 	}
@@ -77,16 +86,13 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 	if v.Reads.Blobs, err = v.openBlobs(ctx); err != nil {
 		return nil, err
 	}
-	if v.Store, err = v.openStore(ctx, "log.db", "varve"); err != nil {
-		return nil, err
-	}
-	if v.Executed, err = v.openStore(ctx, "executions.db", "varve_executions"); err != nil {
+	if err = v.openStores(ctx); err != nil {
 		return nil, err
 	}
 	if v.Reads.Fetch, err = blob.NewFetcher(blob.FetchOptions{AllowPrivate: c.AllowPrivate, Root: c.Files}); err != nil {
 		return nil, err
 	}
-	pepper, err := v.dir.secret("pepper")
+	pepper, err := v.State.Secret(ctx, state.Pepper)
 	if err != nil {
 		return nil, err
 	}
@@ -94,14 +100,14 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 		Store:         v.Store,
 		Organizations: &fold.Cache[domain.Organization]{Store: v.Store, Stream: domain.OrganizationStream, Apply: commands.FoldOrganization},
 		Configs:       &fold.Cache[domain.Config]{Store: v.Store, Stream: domain.ConfigStream, Apply: commands.FoldConfig},
-		Blobs:         v.Reads.Blobs, Fetch: v.Reads.Fetch, Log: v.log,
+		Blobs:         v.Reads.Blobs, Fetch: v.Reads.Fetch, Log: v.log, Work: v.State,
 		Now: time.Now, Entropy: entropy, Keys: &commands.KeyRing{Pepper: pepper, Random: rand.Reader},
 	}
 	if err := v.follow(ctx); err != nil {
 		return nil, err
 	}
-	if c.Bus != "" {
-		if err := v.relay(ctx); err != nil {
+	if c.Bus != "" && c.has(RoleRelay) {
+		if err := v.relays(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -129,23 +135,56 @@ func entropy() (b [16]byte) {
 
 // follow opens the read models and the index, and starts what fills them.
 func (v *Varve) follow(ctx context.Context) (err error) {
-	if v.index, err = embedded.Open(v.dir.file("index"), embedded.Options{Prefix: v.prefix}); err != nil {
-		return err
-	}
 	v.Reads.Directory, v.Reads.Documents, v.Reads.Objects, v.Reads.Batches, v.Reads.Traces =
 		projections.NewDirectory(), projections.NewDocuments(), projections.NewObjects(), projections.NewBatches(), projections.NewTraces()
-	v.Models = projections.NewRunner(v.Store, v.dir.file("models"), projections.Options{Logger: v.log})
+	v.Models = projections.NewRunner(v.Store, v.dir.file("models"), v.modelOptions("varve_models"))
 	v.Models.Add(v.Reads.Directory, v.Reads.Documents, v.Reads.Objects, v.Reads.Batches)
-	v.Models.AddIndex("index", v.index)
+	if v.Config.has(RoleAPI) {
+		if err := v.openIndex(ctx); err != nil {
+			return err
+		}
+		v.Models.AddIndex("index", v.index)
+	}
 	v.Reads.Models = v.Models
-	v.Reads.Executions = projections.NewRunner(v.Executed, v.dir.file("models"), projections.Options{Logger: v.log})
+	v.Reads.Executions = projections.NewRunner(v.Executed, v.dir.file("models"), v.modelOptions("varve_execution_models"))
 	v.Reads.Executions.Add(v.Reads.Traces)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	v.stop = stop
+	if v.recorder.store = v.Executed; v.Config.has(RoleAPI) {
+		v.leasing.Go(func() { v.recorder.lease(run, v.State) })
+	}
 	if err := v.Models.Start(run); err != nil {
 		return err
 	}
 	return v.Reads.Executions.Start(run)
+}
+
+// modelOptions are those of the read models of one store.
+func (v *Varve) modelOptions(schema string) projections.Options {
+	return projections.Options{Logger: v.log, Lease: v.State, Database: v.Config.Store, Schema: schema, Standby: !v.Config.has(RoleProjector)}
+}
+
+// openIndex opens the index. Where others serve too, a process holds only the
+// namespaces that it is asked about, and follows the feed from where it is now.
+func (v *Varve) openIndex(ctx context.Context) (err error) {
+	v.index, err = embedded.Open(v.dir.file("index"), embedded.Options{Prefix: v.prefix, OnDemand: v.Config.shared(), Memory: v.Config.IndexMemory << 20,
+		Head: func(ctx context.Context, log eventstore.LogID) (uint64, error) {
+			head, err := v.Store.LogHead(ctx, log)
+			return head.Position, err
+		}})
+	if err != nil || !v.Config.shared() {
+		return err
+	}
+	for shard := range v.Store.Shards() {
+		head, err := v.Store.Head(ctx, shard)
+		if err == nil {
+			err = v.index.Skip(shard, head)
+		}
+		if err != nil {
+			return fmt.Errorf("begin to follow for the index: %w", err)
+		}
+	}
+	return nil
 }
 
 // prefix reads what a branch continues, which the feed does not repeat.
@@ -161,12 +200,21 @@ func (v *Varve) Serve(ctx context.Context, l net.Listener) error {
 	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
-	v.running.Go(func() {
-		if err := v.Commands.RunBatches(work, v.Config.Workers); err != nil {
-			v.log.Error("batches do not run", slog.Any("error", err))
-		}
-	})
-	server := &nethttp.Server{Handler: v.API.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
+	if v.Config.has(RoleWorker) {
+		v.running.Go(func() {
+			if err := v.Commands.RunBatches(work, v.Config.Workers); err != nil {
+				v.log.Error("batches do not run", slog.Any("error", err))
+			}
+		})
+	}
+	if v.Config.has(RoleWorker) && v.Config.shared() {
+		v.running.Go(func() {
+			if err := v.Commands.WatchBatches(work); err != nil {
+				v.log.Error("batches that other processes submit are not heard of", slog.Any("error", err))
+			}
+		})
+	}
+	server := &nethttp.Server{Handler: v.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
@@ -196,10 +244,11 @@ func (v *Varve) Close() error {
 		}
 		errs = append(errs, v.Models.Stop())
 		v.stop()
+		v.leasing.Wait()
 	}
-	if v.relayed != nil {
-		v.stopRelay()
-		errs = append(errs, <-v.relayed, v.publisher.Close())
+	if v.stopRelays != nil {
+		v.stopRelays()
+		errs = append(errs, v.relaying.Wait())
 	}
 	if v.index != nil {
 		errs = append(errs, v.index.Flush(), v.index.Close())
@@ -209,6 +258,9 @@ func (v *Varve) Close() error {
 	}
 	if v.Store != nil {
 		errs = append(errs, v.Store.Close())
+	}
+	if v.State != nil {
+		errs = append(errs, v.State.Close())
 	}
 	if v.Reads.Blobs != nil {
 		errs = append(errs, v.Reads.Blobs.Close())

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,23 +13,45 @@ import (
 	"varve/eventstore/bus"
 	"varve/eventstore/postgres"
 	"varve/eventstore/sqlite"
+	"varve/eventstore/state"
 )
 
-// openStore opens the log or the execution records: a file of the data
-// directory, or a schema of the PostgreSQL database that --store names. Big
-// attachments lie beside the records, or in the bucket that --blobs names.
-func (v *Varve) openStore(ctx context.Context, file, schema string) (eventstore.Owner, error) {
-	var options eventstore.Options
-	if v.Config.Blobs != "" {
-		options.Blobs = v.Reads.Blobs.Packed(strings.TrimSuffix(file, ".db"))
-	}
-	switch where := v.Config.Store; {
+// shared says whether other processes have the same installation: in a directory
+// it is this process's alone.
+func (c Config) shared() bool { return c.Store != "" }
+
+// openStores opens the log, the execution records and the state: files of the data
+// directory, or schemas of the PostgreSQL database that --store names.
+func (v *Varve) openStores(ctx context.Context) (err error) {
+	where := v.Config.Store
+	switch {
 	case where == "":
-		return sqlite.Open(v.dir.file(file), sqlite.Options{Options: options})
+		v.State = state.OpenDirectory(v.dir.path)
+		if v.Store, err = sqlite.Open(v.dir.file("log.db"), sqlite.Options{Options: v.attached("log"), Shards: v.Config.Shards}); err == nil {
+			v.Executed, err = sqlite.Open(v.dir.file("executions.db"), sqlite.Options{Options: v.attached("executions"), Shards: executionShards})
+		}
 	case strings.HasPrefix(where, "postgres://"), strings.HasPrefix(where, "postgresql://"):
-		return postgres.Open(ctx, where, postgres.Options{Options: options, Schema: schema})
+		kept, err := postgres.OpenState(ctx, where, postgres.StateOptions{Logger: v.log})
+		if err != nil {
+			return err
+		}
+		v.State = kept
+		if v.Store, err = postgres.Open(ctx, where, postgres.Options{Options: v.attached("log"), Shards: v.Config.Shards}); err == nil {
+			v.Executed, err = postgres.Open(ctx, where, postgres.Options{Options: v.attached("executions"), Schema: "varve_executions", Shards: executionShards})
+		}
+	default:
+		err = errors.New("--store names neither nothing (a file in --data) nor a PostgreSQL server: write postgres://user@host/database")
 	}
-	return nil, fmt.Errorf("--store names neither nothing (a file in --data) nor a PostgreSQL server: write postgres://user@host/database")
+	return err
+}
+
+// attached says where a store's big attachments lie: beside the records, or in the
+// bucket that --blobs names.
+func (v *Varve) attached(scope string) (o eventstore.Options) {
+	if v.Config.Blobs != "" {
+		o.Blobs = v.Reads.Blobs.Packed(scope)
+	}
+	return o
 }
 
 // openBlobs opens what holds bytes too large for the log: the data directory, or
@@ -50,37 +73,37 @@ func (v *Varve) openBlobs(ctx context.Context) (*blob.Store, error) {
 	return blob.Open(ctx, v.dir.file("blobs"), blob.Options{})
 }
 
-// relay makes the topic where it does not exist and publishes every record of
-// the log to it, from where it was the last time.
-func (v *Varve) relay(ctx context.Context) error {
+// relays makes the topics where they do not exist and publishes every record of
+// the log, and every execution record, from where it was the last time.
+func (v *Varve) relays(ctx context.Context) error {
 	kafka, err := bus.ParseURL(v.Config.Bus)
 	if err != nil {
 		return fmt.Errorf("--bus: %w", err)
 	}
-	most, err := kafka.Ensure(v.Store.Shards())
-	if err != nil {
-		return fmt.Errorf("--bus: %w", err)
-	}
-	places := v.dir.file("relay")
-	if err := os.MkdirAll(places, 0o700); err != nil {
-		return fmt.Errorf("make directory of the relay: %w", err)
-	}
-	state, err := bus.OpenDirectory(places)
-	if err != nil {
-		return err
-	}
-	if v.publisher, err = kafka.NewPublisher(most); err != nil {
-		return fmt.Errorf("--bus: %w", err)
-	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	relay := &bus.Relay{Store: v.Store, Publisher: v.publisher, State: state, Logger: v.log}
-	v.stopRelay, v.relayed = stop, make(chan error, 1)
-	go func() {
-		err := relay.Run(run)
+	v.stopRelays = stop
+	for _, r := range []struct {
+		name  string
+		store eventstore.Owner
+		topic bus.Kafka
+	}{{"relay", v.Store, kafka}, {"relay-executions", v.Executed, kafka.Executions()}} {
+		most, err := r.topic.Ensure(r.store.Shards())
 		if err != nil {
-			v.log.Error("the relay stands still: records stay in the store and are published after a restart", slog.Any("error", err))
+			return fmt.Errorf("--bus: %w", err)
 		}
-		v.relayed <- err
-	}()
+		publisher, err := r.topic.NewPublisher(most)
+		if err != nil {
+			return fmt.Errorf("--bus: %w", err)
+		}
+		relay := &bus.Relay{Store: r.store, Publisher: publisher, Name: r.name, State: state.Place{Store: v.State, Consumer: r.name}, Lease: v.State, Logger: v.log}
+		v.Relays = append(v.Relays, relay)
+		v.relaying.Go(func() error {
+			err := relay.Run(run)
+			if err != nil {
+				v.log.Error("a relay stands still: records stay in the store and are published after a restart", slog.String("relay", r.name), slog.Any("error", err))
+			}
+			return errors.Join(err, publisher.Close())
+		})
+	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // wire sets what one room needs of another.
 func (v *Varve) wire() {
 	h, r := v.Commands, &v.Reads
-	r.Retrieve = &retrieve.Engine{Index: v.index, Documents: v.documents, Record: v.record, NewID: func(prefix string) string { return domain.NewID(prefix, entropy()) }}
+	r.Retrieve = &retrieve.Engine{Index: v.index, Documents: v.documents, Record: v.recorder.record, NewID: func(prefix string) string { return domain.NewID(prefix, entropy()) }}
 	r.TraceBody, r.AtTime = v.traceBody, v.atTime
 	h.CheckRetriever = retrieve.Check
 	h.ActiveBatches = func(ctx context.Context) ([]commands.BatchRef, error) {
@@ -69,23 +69,6 @@ func (v *Varve) documents(ctx context.Context, at projections.At, ids []string) 
 		shown[row.DocumentID] = http.DocumentFields(row)
 	}
 	return shown, nil
-}
-
-// record keeps an execution: one event in the second store, in a log of the
-// same name as the namespace's.
-func (v *Varve) record(ctx context.Context, log eventstore.LogID, header *domain.ExecutionRecorded, trace []byte) error {
-	data, err := domain.EncodeEvent(header)
-	if err != nil {
-		return err
-	}
-	stream := "adhoc"
-	if header.RetrieverID != "" {
-		stream = "retriever-" + header.RetrieverID
-	}
-	_, err = v.Executed.Append(ctx, eventstore.Append{Batches: []eventstore.Batch{{Log: log, Stream: stream, Expect: eventstore.Any(),
-		Events: []eventstore.Event{{Type: header.EventType(), Data: data, Attachments: []eventstore.Attachment{{Name: "trace", Bytes: trace}}}},
-		Meta:   eventstore.Metadata{Actor: header.Principal, Key: header.KeyID, Correlation: header.TraceID, Origin: "http"}}}})
-	return err
 }
 
 // traceBody reads the stages' sets of an execution; nil where they were erased.
