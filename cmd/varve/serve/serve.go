@@ -41,6 +41,7 @@ type Varve struct {
 	Reads    http.Reads
 	API      *http.Server
 
+	observing
 	dir     *directory
 	index   *embedded.Index
 	log     *slog.Logger
@@ -83,12 +84,16 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 			_ = opened.Close()
 		}
 	}()
+	if err = v.observe(ctx); err != nil {
+		return nil, err
+	}
 	if v.Reads.Blobs, err = v.openBlobs(ctx); err != nil {
 		return nil, err
 	}
 	if err = v.openStores(ctx); err != nil {
 		return nil, err
 	}
+	v.Store, v.Executed = v.watched("log", v.Store), v.watched("executions", v.Executed)
 	if v.Reads.Fetch, err = blob.NewFetcher(blob.FetchOptions{AllowPrivate: c.AllowPrivate, Root: c.Files}); err != nil {
 		return nil, err
 	}
@@ -116,8 +121,35 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 		Reads: v.Reads, Commands: v.Commands, Organizations: v.Commands.Organizations, Configs: v.Commands.Configs,
 		LookupKey: v.lookupKey, HashKey: v.Commands.Keys.Hash, Log: v.log,
 		Version: c.Version, Checks: v.checks(), Limits: http.Limits{Body: c.MaxBody, Rate: c.rates()},
+		Observe: v.metrics.Request, Tracer: v.tracer(), Dependencies: v.dependencies(),
 	})
+	v.watch()
 	return v, nil
+}
+
+// Initialize makes the first organization where there is none, and gives what is
+// shown only once; nil otherwise. Of several processes that find none, one does it,
+// and one that does not answer requests leaves it to the others.
+func (v *Varve) Initialize(ctx context.Context, name, email string) (*commands.CreatedOrganization, error) {
+	if !v.Config.has(RoleAPI) {
+		return nil, nil
+	}
+	_, release, err := v.State.Acquire(ctx, "initialize")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	for shard := range v.Store.Shards() {
+		head, err := v.Store.Head(ctx, shard)
+		if err != nil || head > 0 {
+			return nil, err
+		}
+	}
+	made, err := v.Commands.CreateOrganization(ctx, commands.In{Origin: "cli"}, commands.CreateOrganization{Name: name, Email: email})
+	if err != nil {
+		return nil, err
+	}
+	return &made, nil
 }
 
 func (c Config) rates() map[string]int {
@@ -143,7 +175,7 @@ func (v *Varve) follow(ctx context.Context) (err error) {
 		if err := v.openIndex(ctx); err != nil {
 			return err
 		}
-		v.Models.AddIndex("index", v.index)
+		v.Models.AddIndex(indexModel, v.index)
 	}
 	v.Reads.Models = v.Models
 	v.Reads.Executions = projections.NewRunner(v.Executed, v.dir.file("models"), v.modelOptions("varve_execution_models"))
@@ -161,7 +193,7 @@ func (v *Varve) follow(ctx context.Context) (err error) {
 
 // modelOptions are those of the read models of one store.
 func (v *Varve) modelOptions(schema string) projections.Options {
-	return projections.Options{Logger: v.log, Lease: v.State, Database: v.Config.Store, Schema: schema, Standby: !v.Config.has(RoleProjector)}
+	return projections.Options{Logger: v.log, Lease: v.State, Database: v.Config.Store, Schema: schema, Standby: !v.Config.has(RoleProjector), Observe: v.applied()}
 }
 
 // openIndex opens the index. Where others serve too, a process holds only the
@@ -214,7 +246,8 @@ func (v *Varve) Serve(ctx context.Context, l net.Listener) error {
 			}
 		})
 	}
-	server := &nethttp.Server{Handler: v.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
+	server := &nethttp.Server{Handler: v.observed(v.handler(), l.Addr()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
+	defer v.serveMetrics()()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
@@ -265,6 +298,7 @@ func (v *Varve) Close() error {
 	if v.Reads.Blobs != nil {
 		errs = append(errs, v.Reads.Blobs.Close())
 	}
+	errs = append(errs, v.unobserve())
 	if v.dir != nil {
 		errs = append(errs, v.dir.say(""), v.dir.release())
 	}

@@ -48,6 +48,7 @@ func (v *Varve) openStores(ctx context.Context) (err error) {
 // attached says where a store's big attachments lie: beside the records, or in the
 // bucket that --blobs names.
 func (v *Varve) attached(scope string) (o eventstore.Options) {
+	o.Observe = v.metrics.Committed(scope)
 	if v.Config.Blobs != "" {
 		o.Blobs = v.Reads.Blobs.Packed(scope)
 	}
@@ -95,7 +96,8 @@ func (v *Varve) relays(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("--bus: %w", err)
 		}
-		relay := &bus.Relay{Store: r.store, Publisher: publisher, Name: r.name, State: state.Place{Store: v.State, Consumer: r.name}, Lease: v.State, Logger: v.log}
+		relay := &bus.Relay{Store: r.store, Publisher: publisher, Name: r.name, State: state.Place{Store: v.State, Consumer: r.name}, Lease: v.State, Logger: v.log,
+			Observe: v.published(r.name, r.topic.Topic)}
 		v.Relays = append(v.Relays, relay)
 		v.relaying.Go(func() error {
 			err := relay.Run(run)
