@@ -25,6 +25,7 @@ var server string
 
 func TestMain(m *testing.M) {
 	storetest.CrashMain(openCrash)
+	appendingMain()
 	status := 1
 	if drop, err := makeDatabase(); err != nil {
 		fmt.Println("VARVE_TEST_POSTGRES:", err)
