@@ -37,6 +37,7 @@ type cli struct {
 	Lineage lineageCmd `cmd:"" help:"Show where a document came from, or what came from an object."`
 	Log     logCmd     `cmd:"" help:"Verify or follow the log."`
 	Rebuild rebuildCmd `cmd:"" help:"Build a read model anew from the log."`
+	Store   storeCmd   `cmd:"" help:"Copy a store, for whoever runs it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
