@@ -16,6 +16,8 @@ func TestHealthScenario(t *testing.T) {
 	st.Play(t,
 		Step{Do: "GET /v1/health", As: "nobody", Check: map[string]any{"status": "OK", "version": "test"}},
 		Step{Do: "GET /v1/health/liveness", As: "nobody"},
+		Step{Do: "GET /v1/health/live", As: "nobody", Check: map[string]any{"status": "alive"}},
+		Step{Do: "GET /v1/health/ready", As: "nobody", Check: map[string]any{"status": "OK", "ready": true, "live": true}},
 		Step{Do: "GET /v1/health/beat"},
 		Step{Do: "GET /v1/health/deep?deep=true", Check: map[string]any{"status": "OK", "data.metadata": true, "data.inference": true}},
 		Step{Name: "deep needs a key", Do: "GET /v1/health/deep", As: "nobody", Status: 401},
@@ -26,6 +28,7 @@ func TestHealthScenario(t *testing.T) {
 	st.server.Stop()
 	st.Play(t,
 		Step{Name: "stopping", Do: "GET /v1/health", As: "nobody", Status: 503, Check: map[string]any{"error.details.retryable": true}},
+		Step{Name: "not ready", Do: "GET /v1/health/ready", As: "nobody", Status: 503, Check: map[string]any{"error.code": "stopping"}},
 		Step{Name: "alive while it stops", Do: "GET /v1/health/liveness", As: "nobody"},
 	)
 }
