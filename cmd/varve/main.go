@@ -38,6 +38,7 @@ type cli struct {
 	Log     logCmd     `cmd:"" help:"Verify or follow the log."`
 	Rebuild rebuildCmd `cmd:"" help:"Build a read model anew from the log."`
 	Store   storeCmd   `cmd:"" help:"Copy a store, for whoever runs it."`
+	Health  healthCmd  `cmd:"" help:"Say whether a server is ready, and what is missing."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
