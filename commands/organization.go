@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"hash/fnv"
 	"strings"
 
 	"varve/domain"
@@ -26,7 +27,8 @@ type CreatedOrganization struct {
 // AdminKeyName is the name of the first key, which cannot be changed, deleted or rotated.
 const AdminKeyName = "admin-key"
 
-// CreateOrganization opens an organization's log. in needs only Shard, Origin and Actor.
+// CreateOrganization opens an organization's log, on the shard that its id decides.
+// in needs only Origin and Actor.
 func (h *Handler) CreateOrganization(ctx context.Context, in In, cmd CreateOrganization) (CreatedOrganization, error) {
 	var out CreatedOrganization
 	if err := domain.CheckName("organization_name", cmd.Name, 1, 100); err != nil {
@@ -45,7 +47,7 @@ func (h *Handler) CreateOrganization(ctx context.Context, in In, cmd CreateOrgan
 	if err != nil {
 		return out, err
 	}
-	in.Organization, in.OrganizationID, in.Actor = log, id, user.UserID
+	in.Organization, in.OrganizationID, in.Actor, in.Shard = log, id, user.UserID, shardOf(id, h.Store.Shards())
 	admin := domain.APIKey{KeyID: domain.NewID(domain.KeyPrefix, h.Entropy()), UserID: user.UserID, Name: AdminKeyName,
 		Prefix: prefix, Hash: hash, Permissions: []string{"read", "write", "delete", "admin"}, Protected: true, CreatedBy: user.UserID}
 	_, err = h.organize(ctx, in, func(domain.Organization) ([]domain.EventData, error) {
@@ -60,6 +62,13 @@ func (h *Handler) CreateOrganization(ctx context.Context, in In, cmd CreateOrgan
 	out.Organization, _, err = h.Organizations.Head(ctx, log)
 	out.User, out.APIKey = out.Organization.Users[cmd.Email], key
 	return out, err
+}
+
+// shardOf spreads organizations over the shards of a store: FNV-1a of the id.
+func shardOf(organizationID string, shards int) int {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(organizationID))
+	return int(hash.Sum32() % uint32(shards))
 }
 
 // UpdateOrganization changes what is not nil. RateLimits are merged by class,

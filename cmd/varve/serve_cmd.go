@@ -8,7 +8,6 @@ import (
 	"net"
 
 	"varve/cmd/varve/serve"
-	"varve/commands"
 )
 
 type serveCmd struct {
@@ -23,7 +22,7 @@ func (c serveCmd) Run(ctx context.Context, o output) error {
 		return err
 	}
 	defer func() { _ = v.Close() }()
-	first, err := firstOrganization(ctx, v, c.Organization, c.Email)
+	first, err := v.Initialize(ctx, c.Organization, c.Email)
 	if err != nil {
 		return err
 	}
@@ -50,16 +49,6 @@ func (c serveCmd) Run(ctx context.Context, o output) error {
 	return v.Close()
 }
 
-// firstOrganization initializes an empty directory; nil where it is not empty.
-func firstOrganization(ctx context.Context, v *serve.Varve, name, email string) (*commands.CreatedOrganization, error) {
-	head, err := v.Store.Head(ctx, 0)
-	if err != nil || head > 0 {
-		return nil, err
-	}
-	made, err := v.Commands.CreateOrganization(ctx, commands.In{Origin: "cli"}, commands.CreateOrganization{Name: name, Email: email})
-	return &made, err
-}
-
 type initCmd struct {
 	Data         string `help:"Directory to initialize." default:"varve-data" env:"VARVE_DATA" type:"path"`
 	Organization string `help:"Name of the organization." required:"" env:"VARVE_ORGANIZATION"`
@@ -72,7 +61,7 @@ func (c initCmd) Run(ctx context.Context, o output) error {
 	if err != nil {
 		return err
 	}
-	made, err := firstOrganization(ctx, v, c.Organization, c.Email)
+	made, err := v.Initialize(ctx, c.Organization, c.Email)
 	if err = errors.Join(err, v.Close()); err != nil {
 		return err
 	}

@@ -305,16 +305,21 @@ func (v *Varve) Close() error {
 	return errors.Join(errs...)
 }
 
-// lookupKey finds keys by their public prefix, once the directory knows what
-// was acknowledged before.
+// lookupKey finds keys by their public prefix. Only where the directory has none
+// does it wait for what was acknowledged before: what it finds is read from the
+// organization's log, which knows the newest.
 func (v *Varve) lookupKey(ctx context.Context, prefix string) ([]http.KeyEntry, error) {
 	if prefix == "" {
 		return nil, nil
 	}
+	find := http.FindKeys(v.Reads.Directory, v.Store)
+	if found, err := find(ctx, prefix); err != nil || len(found) > 0 {
+		return found, err
+	}
 	if err := v.Models.CatchUp(ctx, "directory"); err != nil {
 		return nil, err
 	}
-	return http.FindKeys(v.Reads.Directory, v.Store)(ctx, prefix)
+	return find(ctx, prefix)
 }
 
 // checks are the parts that /v1/health/deep asks.
