@@ -28,7 +28,8 @@ type Handler struct {
 	Blobs         *blob.Store
 	Fetch         *blob.Fetcher
 	Log           *slog.Logger
-	Work          Work // of batches, shared between processes
+	Work          Work    // of batches, shared between processes
+	Topics        *Topics // of customers; nil: none are taken in
 
 	Now     func() time.Time
 	Entropy func() [16]byte

@@ -155,6 +155,8 @@ func (t Topic) check() error {
 		return Invalid("group", "pattern", "%q is not a name of a consumer group: 1 to 249 letters, digits, dots, hyphens and underscores", t.Group)
 	case len(t.Brokers) == 0 && t.Group != "varve-"+t.TopicID:
 		return Invalid("group", "reserved", "on the server's own bus the group is chosen by the server; leave it out")
+	case strings.HasPrefix(t.Group, "varve-") && t.Group != "varve-"+t.TopicID:
+		return Invalid("group", "reserved", "%q is named as if it were another topic's: choose a name that does not begin with varve-, or leave it out", t.Group)
 	case len(t.Brokers) > 20:
 		return Invalid("brokers", "length", "%d brokers; at most 20 are needed to find a cluster", len(t.Brokers))
 	}

@@ -3,7 +3,6 @@ package domain
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +49,7 @@ func TestSaveTopic(t *testing.T) {
 		{"21 brokers", func(t *Topic) { t.Brokers = slices.Repeat([]string{"kafka.example.com:9092"}, 21) }, "brokers"},
 		{"a login on the server's bus", func(t *Topic) { t.TopicID, t.Brokers, t.TLS = "top_2", nil, true }, "brokers"},
 		{"a group on the server's bus", func(t *Topic) { t.TopicID, t.Brokers, t.Group = "top_2", nil, "mine" }, "group"},
+		{"a group of another topic", func(t *Topic) { t.TopicID, t.Group = "top_2", "varve-top_1" }, "group"},
 		{"a user without a mechanism", func(t *Topic) { t.User = "u" }, "sasl"},
 		{"a mechanism without a user", func(t *Topic) { t.SASL = "plain" }, "user"},
 		{"a mechanism that is none", func(t *Topic) { t.SASL = "gssapi" }, "sasl"},
@@ -61,7 +61,7 @@ func TestSaveTopic(t *testing.T) {
 		{"the same again in another group", func(t *Topic) { t.TopicID, t.Group = "top_2", "h" }, ""},
 	} {
 		topic := saved.Topic
-		if one.change(&topic); topic.TopicID == "top_2" && topic.Group == saved.Group {
+		if one.change(&topic); topic.TopicID == "top_2" && topic.Group == saved.Group && one.wrong != "group" {
 			topic.Group = ""
 		}
 		_, err := c.SaveTopic(topic)
@@ -153,7 +153,7 @@ func FuzzMappingOfMessages(f *testing.F) {
 			return
 		}
 		if raw, err := json.Marshal(o); err != nil {
-			t.Fatal(fmt.Sprintf("%s: %v", raw, err))
+			t.Fatalf("%s: %v", raw, err)
 		}
 	})
 }

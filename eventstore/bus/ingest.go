@@ -75,7 +75,7 @@ func (s *Source) Run(ctx context.Context) error {
 		begun := time.Now()
 		err := s.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what broke off because of it is no error
 		}
 		if time.Since(begun) > time.Minute {
 			try = 0
