@@ -42,6 +42,11 @@ func corpus(b *testing.B, n, dims int, texts bool, opts Options) *Index {
 }
 
 func fill(b testing.TB, x *Index, n, dims int, texts bool) {
+	documents(n, dims, texts, func(f *vectortest.Feed) { give(b, x, f) })
+}
+
+// documents makes n documents, in pages.
+func documents(n, dims int, texts bool, take func(*vectortest.Feed)) {
 	r := rand.New(rand.NewPCG(1, 2))
 	zipf := rand.NewZipf(r, 1.1, 4, 50_000)
 	f := &vectortest.Feed{}
@@ -63,7 +68,7 @@ func fill(b testing.TB, x *Index, n, dims int, texts bool) {
 		f.Write(benchLog, fmt.Sprintf("doc_%08x%08x", r.Uint32(), i), "col_a",
 			fmt.Sprintf(`{"category":%q,"price":%d.%02d,"public":%t,"title":"Document number %d"}`, categories[r.IntN(8)], r.IntN(1000), r.IntN(100), r.IntN(2) == 0, i), features...)
 		if len(f.Records) == 1000 || i == n-1 {
-			give(b, x, f)
+			take(f)
 		}
 	}
 }

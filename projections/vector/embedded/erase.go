@@ -50,6 +50,7 @@ func (x *Index) eraseHeld(ctx context.Context, l *logIndex, skip map[uint64]bool
 	if err := x.sealErased(l, skip); err != nil {
 		return err
 	}
+	l.erasures.Add(1)
 	l.mu.RLock()
 	var holding []*segment
 	for _, s := range l.segments {

@@ -47,6 +47,9 @@ type Options struct {
 	// Head gives a log's newest position, 0 where it has none. It is asked when a log
 	// is loaded.
 	Head func(ctx context.Context, log eventstore.LogID) (uint64, error)
+	// Published gives segments that another process published, from which loading goes on
+	// with what the log has more. What cannot be had, or is damaged, is read from the log.
+	Published Source
 	// Memory is how many bytes the index may hold on the heap (see Stats); 0: no limit.
 	// Over it, the least recently used logs leave it where the index is OnDemand, never
 	// one with a view in use nor the one used last; then heads become segments early.
@@ -104,9 +107,10 @@ type Index struct {
 	shrinking atomic.Bool  // unloading in the background is under way
 	crowded   atomic.Bool  // more is held than may be, by logs that were in use
 
-	damage     error // why Open emptied the index
-	mergeError error // of the last merge in the background
-	spareError error // of the last log that left memory
+	damage      error // why Open emptied the index
+	mergeError  error // of the last merge in the background
+	spareError  error // of the last log that left memory
+	sourceError error // of the last log that could not be taken as it was published
 }
 
 var _ vector.Index = (*Index)(nil)
@@ -128,6 +132,8 @@ type logIndex struct {
 	// came or went since it was written; under apply.
 	saved   uint64
 	unsaved bool
+
+	erasures atomic.Int64 // how often records were erased from it
 
 	users atomic.Int64 // views in use, and those who wait for one
 	used  atomic.Int64 // when a view was made or closed last: Unix time in nanoseconds

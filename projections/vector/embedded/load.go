@@ -158,6 +158,7 @@ func (x *Index) run(ctx context.Context, log eventstore.LogID, w *load) {
 // read makes a log what it would be if it had been followed, and lets the index hold
 // it; nil where there is no such log. With an error it gives what was made so far.
 func (x *Index) read(ctx context.Context, log eventstore.LogID, w *load) (*logIndex, error) {
+	entry := x.published(ctx, log) // before the head, so that it is not ahead of it
 	head, err := x.opts.Head(ctx, log)
 	if err != nil {
 		return nil, wrap("ask for the log's head", err)
@@ -182,6 +183,9 @@ func (x *Index) read(ctx context.Context, log eventstore.LogID, w *load) (*logIn
 		if l, err = x.anew(l); err != nil {
 			return nil, err
 		}
+	}
+	if l, err = x.adopt(ctx, l, entry, upTo); err != nil {
+		return l, err
 	}
 	l.bytes = &x.loadBytes
 	return l, x.catchUp(ctx, l, w, upTo)

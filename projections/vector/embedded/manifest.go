@@ -143,7 +143,7 @@ func (s *segment) packEnds(upTo uint64) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-func (s *segment) unpackEnds(packed string) error {
+func (s *segment) unpackEnds(packed string, upTo uint64) error {
 	b, err := base64.StdEncoding.DecodeString(packed)
 	if err != nil {
 		return torn("ends: %v", err)
@@ -155,7 +155,7 @@ func (s *segment) unpackEnds(packed string) error {
 			return torn("ends are cut off")
 		}
 		end, m := binary.Uvarint(b[n:])
-		if m <= 0 || step >= uint64(s.n) || row+step >= uint64(s.n) || end <= s.from[row+step] {
+		if m <= 0 || step >= uint64(s.n) || row+step >= uint64(s.n) || end <= s.from[row+step] || end > upTo {
 			return torn("ends do not fit the segment")
 		}
 		row += step

@@ -127,6 +127,9 @@ func (x *Index) merge(ctx context.Context, l *logIndex, segments []*segment, ski
 	if anyLeft(parts, skip) {
 		var err error
 		if merged, to, err = x.write(ctx, l.id, parts, skip); err != nil {
+			if x.log(l.id) != l && ctx.Err() == nil {
+				return errUnloaded // perhaps loaded again, with other files
+			}
 			return wrap("merge segments of log "+string(l.id), err)
 		}
 	}

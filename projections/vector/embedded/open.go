@@ -104,7 +104,7 @@ func (x *Index) openSegments(l *logIndex, saved manifestLog) error {
 		if s.meta.Last > saved.Applied {
 			return torn("segment %s goes up to position %d, its log to %d", one.Digest, s.meta.Last, saved.Applied)
 		}
-		if err := s.unpackEnds(one.Ends); err != nil {
+		if err := s.unpackEnds(one.Ends, saved.Applied); err != nil {
 			return err
 		}
 		forget(s.data)

@@ -21,6 +21,9 @@ type Stats struct {
 	MergeError error // of the last merge in the background; segments stay as they were
 	// UnloadError is of the last log that left memory: it has to be read again further back.
 	UnloadError error
+	// PublishedError is of the last log that could not be taken as it was published: it
+	// was read from the log.
+	PublishedError error
 }
 
 // LogStats is one log's part. Of a log that is not loaded the numbers of rows and
@@ -61,7 +64,7 @@ func (x *Index) Stats() Stats {
 	for shard, feed := range x.feeds {
 		s.Feeds[shard] = feed
 	}
-	s.Damage, s.MergeError, s.UnloadError = x.damage, x.mergeError, x.spareError
+	s.Damage, s.MergeError, s.UnloadError, s.PublishedError = x.damage, x.mergeError, x.spareError, x.sourceError
 	x.cache.mu.Lock()
 	s.CacheBytes = x.cache.used
 	x.cache.mu.Unlock()
