@@ -2,101 +2,142 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/jackc/pgx/v5"
 
 	"varve/eventstore"
+	"varve/eventstore/postgres"
+	"varve/eventstore/storetest"
 )
 
-const benchRecords = 50_000
+const benchRounds = 5
 
-func benchStore(b *testing.B) eventstore.Owner {
+// benchDatabase is a new database in the PostgreSQL that VARVE_TEST_POSTGRES names.
+func benchDatabase(b *testing.B) string {
 	b.Helper()
-	s := store(b, 1)
-	events := make([]eventstore.Event, 500)
-	for i := range events {
-		events[i] = eventstore.Event{Type: "document.changed", Data: []byte(`{"document":"doc_0123456789","fields":{"title":"a title of some length","rank":12}}`)}
+	dsn := os.Getenv("VARVE_TEST_POSTGRES")
+	if dsn == "" {
+		b.Skip("VARVE_TEST_POSTGRES is not set: `make up` starts a server and says how it is reached")
 	}
-	for range benchRecords / len(events) {
-		if _, err := s.Append(context.Background(), eventstore.Append{Batches: []eventstore.Batch{{Log: "bench", Stream: "s", Events: events}}}); err != nil {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	name := "varve_bus_" + strings.ToLower(rand.Text())
+	run := func(sql string) {
+		c, err := pgx.Connect(context.Background(), dsn)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close(context.Background())
+		if _, err := c.Exec(context.Background(), sql); err != nil {
 			b.Fatal(err)
 		}
 	}
+	run("CREATE DATABASE " + name)
+	b.Cleanup(func() { run("DROP DATABASE " + name + " WITH (FORCE)") })
+	u.Path = "/" + name
+	return u.String()
+}
+
+func openPostgres(b *testing.B, dsn string) eventstore.Owner {
+	b.Helper()
+	s, err := postgres.Open(context.Background(), dsn, postgres.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
-// BenchmarkRelay publishes a store's feed with its place kept durably; compare
-// with BenchmarkBareProducer, which sends the same number of messages of the
-// same size and headers, made beforehand, with the same settings.
+// BenchmarkRelay publishes a store's feed with its place kept durably, beside
+// sarama's asynchronous producer alone, which sends the same messages, made
+// beforehand, with the same settings; both in turns.
 func BenchmarkRelay(b *testing.B) {
+	b.Run("memory", func(b *testing.B) { benchRelay(b, store(b, 1)) })
+	b.Run("postgres", func(b *testing.B) { benchRelay(b, openPostgres(b, benchDatabase(b))) })
+}
+
+func benchRelay(b *testing.B, s eventstore.Owner) {
 	k := broker(b)
-	s := benchStore(b)
+	if err := storetest.Preload(s); err != nil {
+		b.Fatal(err)
+	}
+	all := feed(b, s, 0)
 	topic(b, k, 1)
-	p := publisher(b, k)
-	for b.Loop() {
+	p, producer := publisher(b, k), bareProducer(b, k)
+	var ours, theirs time.Duration
+	var ratios []float64
+	for round := range benchRounds + 1 {
 		r := &Relay{Store: s, Publisher: p, State: directory(b), Logger: quiet}
+		began := time.Now()
 		stop := running(b, r.Run)
 		published(b, s, r)
 		stop()
+		mine := time.Since(began)
+		other := sendAll(b, k, producer, all)
+		if round == 0 { // warming up
+			continue
+		}
+		ours, theirs = ours+mine, theirs+other
+		ratios = append(ratios, other.Seconds()/mine.Seconds())
 	}
-	b.ReportMetric(float64(b.N)*benchRecords/b.Elapsed().Seconds(), "records/s")
+	n := float64(benchRounds * len(all))
+	slices.Sort(ratios)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(n/ours.Seconds(), "events/s")
+	b.ReportMetric(50_000, "events/s>=")
+	b.ReportMetric(n/theirs.Seconds(), "bare/s")
+	b.ReportMetric(ratios[len(ratios)/2], "ratio")
 }
 
-// BenchmarkBareProducer is sarama's asynchronous producer alone.
-func BenchmarkBareProducer(b *testing.B) {
-	k := broker(b)
-	all := feed(b, benchStore(b), 0)
-	topic(b, k, 1)
+func bareProducer(b *testing.B, k Kafka) sarama.AsyncProducer {
 	c, err := k.config()
 	if err != nil {
 		b.Fatal(err)
 	}
 	c.Net.MaxOpenRequests, c.Producer.Idempotent, c.Producer.RequiredAcks = 1, true, sarama.WaitForAll
-	c.Producer.Return.Successes, c.Producer.Partitioner = true, sarama.NewManualPartitioner
+	c.Producer.Return.Successes, c.Producer.Return.Errors, c.Producer.Partitioner = true, true, sarama.NewManualPartitioner
 	producer, err := sarama.NewAsyncProducer(k.Brokers, c)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer producer.Close()
-	for b.Loop() {
-		b.StopTimer()
-		messages := make([]*sarama.ProducerMessage, len(all))
-		for i := range all {
-			headers, value := encode(&all[i], "varve", defaultMaxBytes)
-			messages[i] = &sarama.ProducerMessage{Topic: k.topic(), Key: sarama.StringEncoder(all[i].Log), Value: sarama.ByteEncoder(value), Headers: headers}
-		}
-		b.StartTimer()
-		go func() {
-			for _, m := range messages {
-				producer.Input() <- m
-			}
-		}()
-		for range messages {
-			<-producer.Successes()
-		}
-	}
-	b.ReportMetric(float64(b.N)*benchRecords/b.Elapsed().Seconds(), "records/s")
+	b.Cleanup(func() { _ = producer.Close() })
+	return producer
 }
 
-// BenchmarkLatency is from an append to a consumer behind Kafka, one at a time.
-func BenchmarkLatency(b *testing.B) {
-	k := broker(b)
-	s := store(b, 1)
-	topic(b, k, 1)
-	x, l := tail(b, s, k), &ledger{}
-	x.patience = time.Minute
-	defer running(b, x.Run)()
-	live(b, x)
-	defer running(b, relay(b, s, k, directory(b)).Run)()
-	reach, stop := followed(b, x, []*ledger{l})
-	defer stop()
-	put(b, s, 0, "a", 1)
-	reach()
-	arrived(b, x, 0, 1)
-	for b.Loop() {
-		put(b, s, 0, "a", 1)
-		reach()
+// sendAll sends what it made beforehand, and waits for what became of it.
+func sendAll(b *testing.B, k Kafka, producer sarama.AsyncProducer, all []eventstore.Record) time.Duration {
+	messages := make([]*sarama.ProducerMessage, len(all))
+	for i := range all {
+		headers, value := encode(&all[i], "varve", defaultMaxBytes)
+		messages[i] = &sarama.ProducerMessage{Topic: k.topic(), Key: sarama.StringEncoder(all[i].Log), Value: sarama.ByteEncoder(value), Headers: headers}
 	}
+	began := time.Now()
+	go func() {
+		for _, m := range messages {
+			producer.Input() <- m
+		}
+	}()
+	var errs []error
+	for range messages {
+		select {
+		case <-producer.Successes():
+		case e := <-producer.Errors():
+			errs = append(errs, e)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(began)
 }

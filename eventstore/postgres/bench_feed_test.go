@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"varve/eventstore"
 	"varve/eventstore/storetest"
 )
 
@@ -50,7 +51,9 @@ func BenchmarkFeed(b *testing.B) {
 		}
 		seen <- at
 	}()
-	sent, acked := storetest.Paced(b, writer, 500, warm+n)
+	sent, acked := storetest.Paced(b, writer, 500, warm+n, func(i int) eventstore.Append {
+		return storetest.BenchAppend("paced", i%1000, i/1000, 1, storetest.BenchData(i))
+	})
 	all := <-seen
 	if b.Failed() {
 		return

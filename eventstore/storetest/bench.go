@@ -82,7 +82,7 @@ func Drive(stores []eventstore.Owner, tag string, writers, batch int, long time.
 				if began.After(end) {
 					return
 				}
-				_, errs[w] = stores[w%len(stores)].Append(context.Background(), benchAppend(tag, w, i, batch, data))
+				_, errs[w] = stores[w%len(stores)].Append(context.Background(), BenchAppend(tag, w, i, batch, data))
 				all[w] = append(all[w], time.Since(began))
 			}
 		})
@@ -91,7 +91,9 @@ func Drive(stores []eventstore.Owner, tag string, writers, batch int, long time.
 	return slices.Concat(all...), cmp.Or(errs...)
 }
 
-func benchAppend(tag string, w, i, batch int, data []byte) (a eventstore.Append) {
+// BenchAppend is the append number i of a writer: of one event, which is the next
+// of the writer's newest stream, or of a batch, in streams of their own.
+func BenchAppend(tag string, w, i, batch int, data []byte) (a eventstore.Append) {
 	for k := range max(1, batch/PerStream) {
 		b := eventstore.Batch{Log: BenchLog(w), Stream: fmt.Sprintf("document-doc_%s_%d_%d_%d", tag, w, i, k), Expect: eventstore.New(), Meta: BenchMeta}
 		if batch == 1 {
@@ -111,22 +113,21 @@ type Ack struct {
 	Feed  uint64
 }
 
-// Paced appends single events so many times a second, each when its time has
-// come, whatever the answers of others take. It gives when each was called and answered.
-func Paced(b *testing.B, s eventstore.Store, perSecond, n int) (sent []time.Time, acked []Ack) {
+// Paced appends n times, so many times a second, each when its time has come,
+// whatever the answers of others take. It gives when each was called and answered.
+func Paced(b *testing.B, s eventstore.Store, perSecond, n int, next func(i int) eventstore.Append) (sent []time.Time, acked []Ack) {
 	b.Helper()
 	sent, acked = make([]time.Time, n), make([]Ack, n)
-	data := BenchData(0)
 	var wg sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
 	began := time.Now()
-	for next := 0; next < n; <-tick.C {
-		for due := int(time.Since(began).Seconds() * float64(perSecond)); next < min(due, n); next++ {
-			i := next
+	for at := 0; at < n; <-tick.C {
+		for due := int(time.Since(began).Seconds() * float64(perSecond)); at < min(due, n); at++ {
+			i, a := at, next(at)
 			wg.Go(func() {
 				sent[i] = time.Now()
-				a, err := s.Append(context.Background(), benchAppend("paced", i%1000, i/1000, 1, data))
+				a, err := s.Append(context.Background(), a)
 				if err != nil {
 					b.Error(err)
 					return
