@@ -17,7 +17,7 @@ GOLANGCI_VERSION := v2.15.0
 # Go itself is pinned by go.mod; a go.sum line that is missing is an error, not something to fix silently.
 export GOFLAGS ?= -mod=readonly
 
-.PHONY: help build run test quick up down lint lint-tool race bench fuzz nightly python clean
+.PHONY: help build run test quick up down lint lint-tool race bench bench-distributed fuzz nightly python clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -64,6 +64,9 @@ python: ## the official client, in .cache/venv; also gcc for the race detector
 
 bench: build ## the numbers of docs/operations.md, measured here
 	@deploy/bench.sh $(CURDIR)/$(BINARY)
+
+bench-distributed: ## the same for PostgreSQL and Kafka, beside bare programs on the same servers; one table
+	@deploy/bench-distributed.sh
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@deploy/fuzz.sh $(FUZZTIME)
