@@ -43,7 +43,7 @@ func TestBlobsUnavailable(t *testing.T) {
 	st := newStack(t)
 	w := httptest.NewRecorder()
 	st.server.writeError(w, httptest.NewRequest(nethttp.MethodPost, "/v1/buckets", nil), fmt.Errorf("append: keep attachments: %w", eventstore.ErrBlobsUnavailable))
-	if w.Code != 503 || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), "nothing was written") {
+	if w.Code != 503 || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), "nothing was changed") {
 		t.Errorf("answered %d %s", w.Code, w.Body)
 	}
 }

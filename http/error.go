@@ -145,7 +145,7 @@ func clientError(err error) *domain.Error {
 	case errors.Is(err, eventstore.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "storage_full", Message: "the server's disk is full; nothing was written, try again once its operator has made space", RetryAfter: 30, Err: err}
 	case errors.Is(err, eventstore.ErrBlobsUnavailable):
-		return &domain.Error{Code: domain.CodeUnavailable, Reason: "blobs_unavailable", Message: "the server's blob store is not available; nothing was written, try again", RetryAfter: 5, Err: err}
+		return &domain.Error{Code: domain.CodeUnavailable, Reason: "blobs_unavailable", Message: "the server's blob store is not available; nothing was changed, try again", RetryAfter: 5, Err: err}
 	case errors.Is(err, eventstore.ErrStoreClosed):
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "stopping", Message: "the server is stopping; try again", RetryAfter: 1, Err: err}
 	case errors.Is(err, context.DeadlineExceeded):

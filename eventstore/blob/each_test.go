@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"testing"
@@ -30,4 +31,38 @@ func TestEachAndVerify(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What was packed last is read from memory, within a bound; what was deleted is gone.
+func TestPackedIsRemembered(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	p := s.Packed("log")
+	var refs []string
+	for i := range 40 {
+		ref, err := p.Put(ctx, bytes.Repeat([]byte{byte(i)}, 2<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, ref)
+	}
+	if s.recent.size > recentBytes || s.recent.size < recentBytes/2 || len(s.recent.found) != s.recent.order.Len() {
+		t.Errorf("%d bytes are held, %d and %d blobs", s.recent.size, len(s.recent.found), s.recent.order.Len())
+	}
+	for _, ref := range refs {
+		if err := s.Delete(ctx, "log", ref); err != nil { // behind its back
+			t.Fatal(err)
+		}
+	}
+	if b, err := p.Get(ctx, refs[39]); err != nil || len(b) != 2<<20 || b[0] != 39 {
+		t.Errorf("the last one is not remembered: %d bytes, %v", len(b), err)
+	}
+	if _, err := p.Get(ctx, refs[0]); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the first one is remembered: %v", err)
+	}
+	if err := p.Delete(ctx, refs[39]); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.Get(ctx, refs[39]); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a deleted one is remembered: %v", err)
+	}
 }

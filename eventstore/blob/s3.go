@@ -188,7 +188,7 @@ func (p s3Place) explain(err error) error {
 	if errors.As(err, &response) {
 		status = response.HTTPStatusCode()
 	}
-	line := ""
+	var line string
 	switch {
 	case code == "NoSuchBucket":
 		line = fmt.Sprintf("the bucket %s does not exist at %s: create it, or correct the name", p.bucket, p.server())

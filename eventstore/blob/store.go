@@ -45,6 +45,7 @@ type Store struct {
 	// finish is held for reading while a blob gets its name, for writing while the sweeper
 	// looks at one and removes it, so that no blob is removed that was just put again.
 	finish sync.RWMutex
+	recent recent // packed attachments
 }
 
 // driver is where the bytes lie: a directory, or a bucket of some service.
