@@ -253,6 +253,9 @@ func (r *Runner) run(m *model) {
 	ctx, stop := context.WithCancel(r.ctx)
 	fs := r.followersOf(m)
 	m.begin(fs, stop)
+	if m.p != nil && r.database == nil && !m.filled {
+		m.progress(0, 0, 0) // from now on, so that nobody takes it for complete
+	}
 	r.running.Go(func() {
 		defer m.ended()
 		if m.p != nil && r.database != nil {

@@ -34,6 +34,7 @@ func (r *Runner) Status() []ModelStatus {
 					err = fs[shard].Err()
 				}
 			}
+			s.Filling = m.p != nil && r.database != nil && m.current() == nil // here or by another process
 			if p := m.filling.Load(); p != nil {
 				s.Filling, s.Rate = true, p.rate
 				if r.store.Shards() == 1 {
