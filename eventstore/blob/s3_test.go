@@ -269,11 +269,10 @@ func outage(t *testing.T) {
 		t.Fatal(err)
 	}
 	var down atomic.Bool
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Rewrite, proxy.Director = func(r *httputil.ProxyRequest) {
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host // it is signed
-	}, nil
+	}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !down.Load() {
 			proxy.ServeHTTP(w, r)

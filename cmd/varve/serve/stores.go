@@ -31,9 +31,9 @@ func (v *Varve) openStores(ctx context.Context) (err error) {
 			v.Executed, err = sqlite.Open(v.dir.file("executions.db"), sqlite.Options{Options: v.attached("executions"), Shards: executionShards})
 		}
 	case strings.HasPrefix(where, "postgres://"), strings.HasPrefix(where, "postgresql://"):
-		kept, err := postgres.OpenState(ctx, where, postgres.StateOptions{Logger: v.log})
-		if err != nil {
-			return err
+		kept, failed := postgres.OpenState(ctx, where, postgres.StateOptions{Logger: v.log})
+		if failed != nil {
+			return failed
 		}
 		v.State = kept
 		if v.Store, err = postgres.Open(ctx, where, postgres.Options{Options: v.attached("log"), Shards: v.Config.Shards}); err == nil {
