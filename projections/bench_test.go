@@ -168,7 +168,7 @@ func readBeside(b *testing.B, r *Runner, d *Documents) func() {
 				b.ReportMetric(float64(failed), "failed-reads")
 				return
 			}
-			at := At{"log_0123456789abcdef", uint64(max(1, r.models[0].applied(0)))}
+			at := At{"log_0123456789abcdef", max(1, r.models[0].applied(0))}
 			_, err := d.Document(ctx, at, domain.DeriveID(domain.DocumentPrefix, "bench", 2*(n%1000)))
 			if err == nil && n%10 == 0 {
 				_, err = d.List(ctx, at, DocumentQuery{Collections: []string{"col_0000000001"}})

@@ -72,9 +72,9 @@ func (b bulk) query(ctx context.Context, tx *Tx, values []any, scan func(*sql.Ro
 		return rows.Err()
 	}
 	if tx.conn != nil {
-		return b.unnest(values, func(text string, args []any) error { return all(tx.QueryContext(ctx, text, args...)) })
+		return b.unnest(values, func(text string, args []any) error { return all(tx.QueryContext(ctx, text, args...)) }) //nolint:rowserrcheck // all does
 	}
-	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error { return all(s.QueryContext(ctx, values...)) })
+	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error { return all(s.QueryContext(ctx, values...)) }) //nolint:rowserrcheck // all does
 }
 
 func (b bulk) each(ctx context.Context, tx *Tx, values []any, do func(*sql.Stmt, []any) error) error {

@@ -59,6 +59,9 @@ func (c *sqlConsumer) Load(ctx context.Context, shard int) (follow.State, error)
 func (c *sqlConsumer) Take(ctx context.Context, m follow.Move) error {
 	tx, err := c.f.begin(ctx)
 	if err != nil {
+		if c.f.database != nil {
+			forgetIdle(c.f.write, databaseWriters)
+		}
 		return follow.Unavailable(fmt.Errorf("begin page of %s: %w", c.p.Name(), err))
 	}
 	defer rollback(tx)

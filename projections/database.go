@@ -154,6 +154,12 @@ func isServer(err error) bool {
 		errors.Is(err, driver.ErrBadConn) || errors.Is(err, errSuperseded) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
 }
 
+// forgetIdle lets go of a pool's idle connections: when one was lost they all may be.
+func forgetIdle(pool *sql.DB, most int) {
+	pool.SetMaxIdleConns(0)
+	pool.SetMaxIdleConns(most)
+}
+
 // isGone says whether the tables were dropped: others took over.
 func isGone(err error) bool {
 	var server *pgconn.PgError

@@ -237,6 +237,8 @@ func (m *model) queryDatabase(ctx context.Context, text string, args []any, scan
 		}
 		if isGone(err) {
 			m.database.hub.signal(base(m.p))
+		} else {
+			forgetIdle(m.database.read, databaseReaders)
 		}
 		pause(ctx, time.Duration(try)*20*time.Millisecond)
 	}

@@ -2,8 +2,11 @@ package projections
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -68,4 +71,124 @@ func servesEmpty(tb testing.TB, r *Runner, p Projection) {
 	must(err)
 	d.hub.release(ctx, f.path)
 	must(d.stop())
+}
+
+// TestOnPostgres runs the tests of this package whose models lie in a file by
+// default again, with the models in PostgreSQL.
+func TestOnPostgres(t *testing.T) {
+	if os.Getenv("VARVE_TEST_POSTGRES") == "" {
+		t.Skip("VARVE_TEST_POSTGRES names no server")
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^Test", "-test.skip", "^(TestOnPostgres|TestPostgresPlans|TestQueriesUseIndexes|TestInterruptedRebuildIsUsed|TestRaisedVersionBuildsAnewAndDropsTheOld)$", "-test.count", "1") //nolint:gosec // itself
+	cmd.Env = append(os.Environ(), "VARVE_TEST_STAGE=postgres")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Texts may hold NULs and any other character; lists are in the order of bytes on both engines.
+func TestTextsAreBytes(t *testing.T) {
+	docs := NewDocuments()
+	s := newStage(t, docs)
+	ids := []string{"a", "a\x01", "a\x01\x01", "a\x01\x02", "a\x02", "a b", "aB", "ab", "ä", "\U0001F600", "Z", "z"}
+	collections := []string{"c\x00", "c\x01", "c"}
+	var at At
+	for i, id := range ids {
+		at = s.put(written(id, collections[i%3], i))
+	}
+	ctx := context.Background()
+	for _, id := range ids {
+		if row, err := docs.Document(ctx, at, id); err != nil || row.DocumentID != id {
+			t.Errorf("%q is %q, %v", id, row.DocumentID, err)
+		}
+	}
+	page, err := docs.List(ctx, at, DocumentQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order, want []string
+	for _, row := range page.Items {
+		order = append(order, row.CollectionID+"/"+row.DocumentID)
+	}
+	for _, c := range []string{"c", "c\x00", "c\x01"} {
+		for i, id := range ids {
+			if collections[i%3] == c {
+				want = append(want, c+"/"+id)
+			}
+		}
+	}
+	expect(t, "the order", order, want)
+	counts, err := docs.CountByCollection(ctx, at)
+	if err != nil || counts["c\x00"] != 4 || len(counts) != 3 {
+		t.Errorf("counts %v, %v", counts, err)
+	}
+}
+
+// Every query of a request goes through an index, whatever the tables held when
+// the plan was made, and the lists' own orders are not sorted.
+func TestPostgresPlans(t *testing.T) {
+	store := documentsStore(t, 100_000)
+	docs, objects := NewDocuments(), NewObjects()
+	r := NewRunner(store, "", inDatabase(t, Options{}))
+	r.Add(docs, objects, NewDirectory(), NewBatches(), NewTraces())
+	ctx := context.Background()
+	if err := r.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Stop()
+	if err := r.WaitApplied(ctx, 0, 100_000); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := r.database.read.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for i, q := range plans {
+		m, err := r.model(q.model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := m.current().text(q.text)
+		plan, err := explained(ctx, conn, fmt.Sprintf("q%d", i), text, strings.Count(q.text, "?"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		index := strings.TrimPrefix(q.index, "COVERING INDEX ")
+		if !strings.Contains(plan, index) || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Sort") {
+			t.Errorf("%s\n\tis run by %s", text, plan)
+		}
+	}
+	m, _ := r.model("documents")
+	var types string
+	values := []any{int64(1), "a", int64(1)}
+	if err := documentHistory.superseding().unnest(values, func(text string, _ []any) error { types = text; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := explained(ctx, conn, "superseding", m.current().text(types), 3)
+	if err != nil || !strings.Contains(plan, "documents_key") || strings.Contains(plan, "Seq Scan") {
+		t.Errorf("%s\n\tis run by %s, %v", types, plan, err)
+	}
+}
+
+func explained(ctx context.Context, conn *sql.Conn, name, text string, args int) (string, error) {
+	nulls := "NULL" + strings.Repeat(", NULL", args-1)
+	if _, err := conn.ExecContext(ctx, `PREPARE `+name+` AS `+text); err != nil {
+		return "", err
+	}
+	var plan []string
+	rows, err := conn.QueryContext(ctx, `EXPLAIN EXECUTE `+name+`(`+nulls+`)`)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return "", err
+		}
+		plan = append(plan, strings.TrimSpace(line))
+	}
+	return strings.Join(plan, "; "), rows.Err()
 }

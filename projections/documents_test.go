@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"testing"
 
@@ -27,7 +28,11 @@ func newStage(t testing.TB, ps ...Projection) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := NewRunner(store, t.TempDir(), Options{Logger: slog.New(slog.DiscardHandler)})
+	o := Options{Logger: slog.New(slog.DiscardHandler)}
+	if os.Getenv("VARVE_TEST_STAGE") == "postgres" { // see TestOnPostgres
+		o = inDatabase(t, o)
+	}
+	r := NewRunner(store, t.TempDir(), o)
 	r.Add(ps...)
 	if err := r.Start(context.Background()); err != nil {
 		t.Fatal(err)

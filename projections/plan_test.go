@@ -15,25 +15,30 @@ import (
 	"varve/eventstore/follow"
 )
 
+const valid = ` AND valid_from <= ? AND valid_to > ?`
+
+type plan struct{ model, text, index string }
+
+// plans are queries of requests, and the index that serves each.
+var plans = []plan{
+	{"documents", documentColumns + `WHERE log = ? AND document_id = ? AND valid_from <= ? ORDER BY valid_from DESC LIMIT 1`, "documents_key"},
+	{"documents", documentColumns + `WHERE log = ? AND valid_from <= ? AND valid_to > ? AND document_id IN (?,?)`, "documents_key"},
+	{"documents", documentColumns + `WHERE log = ? AND collection_id = ? AND valid_from > ?` + valid + ` ORDER BY collection_id, valid_from`, "documents_collection"},
+	{"documents", documentColumns + `WHERE log = ? AND (collection_id, valid_from) > (?, ?)` + valid + ` ORDER BY collection_id, valid_from`, "documents_collection"},
+	{"documents", `SELECT count(*) FROM documents WHERE log = ? AND valid_from <= ? AND valid_to > ? AND collection_id IN (?)`, "COVERING INDEX documents_collection"},
+	{"documents", `SELECT collection_id, count(*) FROM documents WHERE log = ?` + valid + ` GROUP BY collection_id`, "COVERING INDEX documents_collection"},
+	{"documents", documentColumns + `WHERE log = ? AND root_object_id = ? AND root_object_id <> ''` + valid, "documents_object"},
+	{"documents", documentColumns + `WHERE log = ? AND source_document_id = ? AND source_document_id <> ''` + valid, "documents_source"},
+	{"objects", objectColumns + `WHERE o.log = ? AND o.bucket_id = ? AND o.valid_from <= ? AND o.valid_to > ? AND o.object_id > ? ORDER BY o.object_id`, "objects_bucket"},
+	{"objects", `SELECT o.bucket_id, count(*), sum(o.size) FROM objects o WHERE o.log = ? AND o.valid_from <= ? AND o.valid_to > ? AND o.bucket_id = ? GROUP BY o.bucket_id`, "COVERING INDEX objects_bucket"},
+}
+
 // Queries that every request makes go through an index: none reads a table from
 // end to end, and the lists' own orders are not sorted.
 func TestQueriesUseIndexes(t *testing.T) {
 	docs, objects := NewDocuments(), NewObjects()
 	newStage(t, docs, objects)
-	const valid = ` AND valid_from <= ? AND valid_to > ?`
-	for _, q := range []struct{ model, text, index string }{
-		{"documents", documentColumns + `WHERE log = ? AND document_id = ? AND valid_from <= ? ORDER BY valid_from DESC LIMIT 1`, "documents_key"},
-		{"documents", documentColumns + `WHERE log = ? AND valid_from <= ? AND valid_to > ? AND document_id IN (?,?)`, "documents_key"},
-		{"documents", documentColumns + `WHERE log = ? AND collection_id = ? AND valid_from > ?` + valid + ` ORDER BY collection_id, valid_from`, "documents_collection"},
-		{"documents", documentColumns + `WHERE log = ? AND (collection_id, valid_from) > (?, ?)` + valid + ` ORDER BY collection_id, valid_from`, "documents_collection"},
-		{"documents", `SELECT count(*) FROM documents WHERE log = ? AND valid_from <= ? AND valid_to > ? AND collection_id IN (?)`, "COVERING INDEX documents_collection"},
-		{"documents", `SELECT collection_id, count(*) FROM documents WHERE log = ?` + valid + ` GROUP BY collection_id`, "COVERING INDEX documents_collection"},
-		{"documents", documentColumns + `WHERE log = ? AND root_object_id = ? AND root_object_id <> ''` + valid, "documents_object"},
-		{"documents", documentColumns + `WHERE log = ? AND source_document_id = ? AND source_document_id <> ''` + valid, "documents_source"},
-		{"documents", documentHistory.superseding().text(64), "documents_key"},
-		{"objects", objectColumns + `WHERE o.log = ? AND o.bucket_id = ? AND o.valid_from <= ? AND o.valid_to > ? AND o.object_id > ? ORDER BY o.object_id`, "objects_bucket"},
-		{"objects", `SELECT o.bucket_id, count(*), sum(o.size) FROM objects o WHERE o.log = ? AND o.valid_from <= ? AND o.valid_to > ? AND o.bucket_id = ? GROUP BY o.bucket_id`, "COVERING INDEX objects_bucket"},
-	} {
+	for _, q := range append(plans, plan{"documents", documentHistory.superseding().text(64), "documents_key"}) {
 		m := docs.m
 		if q.model == "objects" {
 			m = objects.m

@@ -35,6 +35,9 @@ func (f *file) begin(ctx context.Context) (*Tx, error) {
 		_, err = tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL maintenance_work_mem = '256MB'`)
 	}
 	if err != nil {
+		if tx != nil {
+			_ = tx.Rollback() // the first error says more
+		}
 		return nil, errors.Join(err, conn.Close())
 	}
 	return &Tx{tx: tx, conn: conn, file: f}, nil

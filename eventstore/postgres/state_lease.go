@@ -165,10 +165,19 @@ func (s *State) give(ctx context.Context, name string, member int64) {
 	})}
 }
 
-// drop deletes a lease's row. Where that cannot be done it ends with the member.
+// drop deletes a lease's row. Where that cannot be done in time it ends with the member.
 func (s *State) drop(ctx context.Context, name string, member int64) {
-	if _, err := s.exec(ctx, "release "+name, `DELETE FROM $S.leases WHERE name = $1 AND member = $2`, name, member); err != nil {
-		s.log.Warn("a lease is free only when this process ends", slog.String("lease", name), slog.Any("error", err))
+	ctx, cancel := context.WithTimeout(ctx, s.alive/3)
+	defer cancel()
+	for {
+		_, err := s.exec(ctx, "release "+name, `DELETE FROM $S.leases WHERE name = $1 AND member = $2`, name, member)
+		if err == nil {
+			return
+		}
+		if pause(ctx, 50*time.Millisecond) != nil {
+			s.log.Warn("a lease is free only when this process ends", slog.String("lease", name), slog.Any("error", err))
+			return
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("VARVE_TEST_FOLLOW"); dir != "" {
 		os.Exit(child(dir, os.Getenv("VARVE_TEST_KILL_AT")))
 	}
+	if schema := os.Getenv("VARVE_TEST_OWNER"); schema != "" {
+		os.Exit(owner(schema, os.Getenv("VARVE_TEST_STOP_AT")))
+	}
 	os.Exit(m.Run())
 }
 
@@ -46,7 +49,8 @@ func child(dir, at string) int {
 		return nil
 	})
 	ctx := context.Background()
-	r := projections.NewRunner(store, filepath.Join(dir, "models"), projections.Options{Logger: quiet, PageSize: 50})
+	place := Place{Dir: filepath.Join(dir, "models"), Database: os.Getenv("VARVE_TEST_MODELS"), Schema: os.Getenv("VARVE_TEST_SCHEMA")}
+	r := projections.NewRunner(store, place.Dir, place.Options(projections.Options{Logger: quiet, PageSize: 50}))
 	r.Add(Models()...)
 	if err := r.Start(ctx); err != nil {
 		return 4
@@ -64,7 +68,14 @@ func child(dir, at string) int {
 // A process that is killed at every kind of step, again and again, over a store
 // that grows: the files end as if nothing had happened.
 func TestKilledLosesAndDoublesNothing(t *testing.T) {
-	dir := t.TempDir()
+	t.Run("files", func(t *testing.T) {
+		dir := t.TempDir()
+		killedAgainAndAgain(t, dir, Place{Dir: filepath.Join(dir, "models")})
+	})
+	t.Run("postgres", func(t *testing.T) { killedAgainAndAgain(t, t.TempDir(), inDatabase(t)) })
+}
+
+func killedAgainAndAgain(t *testing.T, dir string, place Place) {
 	killed := 0
 	var world *World
 	for round := 0; ; round++ {
@@ -87,7 +98,7 @@ func TestKilledLosesAndDoublesNothing(t *testing.T) {
 			at = 1 << 19
 		}
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "VARVE_TEST_FOLLOW="+dir, "VARVE_TEST_KILL_AT="+strconv.Itoa(at))
+		cmd.Env = append(os.Environ(), "VARVE_TEST_FOLLOW="+dir, "VARVE_TEST_KILL_AT="+strconv.Itoa(at), "VARVE_TEST_MODELS="+place.Database, "VARVE_TEST_SCHEMA="+place.Schema)
 		err = cmd.Run()
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && exit.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
@@ -109,5 +120,5 @@ func TestKilledLosesAndDoublesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	same(t, "after SIGKILL", Follow(t, store, Files(t), projections.Options{Logger: quiet}), Dump(t, filepath.Join(dir, "models")))
+	same(t, "after SIGKILL", Follow(t, store, Files(t), projections.Options{Logger: quiet}), place.Dump(t))
 }

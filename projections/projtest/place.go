@@ -3,6 +3,7 @@ package projtest
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +35,15 @@ func Database(t testing.TB) (p Place, ok bool) {
 	if dsn == "" {
 		return p, false
 	}
-	p = Place{Database: dsn, Schema: fmt.Sprintf("t%d_%d", os.Getpid(), databases.Add(1))}
+	p = Place{Schema: fmt.Sprintf("t%d_%d", os.Getpid(), databases.Add(1))}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("application_name", p.Schema)
+	u.RawQuery = q.Encode()
+	p.Database = u.String()
 	t.Cleanup(func() {
 		for _, schema := range p.Schemas(t) {
 			p.exec(t, `DROP SCHEMA `+schema+` CASCADE`)
