@@ -1,0 +1,61 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"varve/commands"
+	"varve/eventstore/bus"
+	"varve/eventstore/state"
+	"varve/http/asyncapi"
+)
+
+// topics sets what customers' topics need of the server, and gives what
+// /asyncapi.json tells of the server's own. It comes after the state is open, and
+// before the API is made.
+func (v *Varve) topics(ctx context.Context) (asyncapi.Options, error) {
+	about := asyncapi.Options{Version: v.Config.Version}
+	secret, err := v.State.Secret(ctx, state.Topics)
+	if err != nil {
+		return about, err
+	}
+	t := &commands.Topics{AllowPrivate: v.Config.AllowPrivate, Secret: secret, Random: rand.Reader, MaxBytes: int(v.Config.MaxBody), Namespaces: v.topicNamespaces}
+	if v.Config.Bus != "" {
+		own, err := bus.ParseURL(v.Config.Bus)
+		if err != nil {
+			return about, fmt.Errorf("--bus: %w", err)
+		}
+		about.Events, about.Executions, about.Source = own.Topic, own.Executions().Topic, own.Source
+		t.Bus = &own
+		for _, name := range []string{own.Topic, own.Executions().Topic} {
+			if name != "" {
+				t.Reserved = append(t.Reserved, name)
+			}
+		}
+	}
+	v.Commands.Topics = t
+	return about, nil
+}
+
+// topicNamespaces lists all namespaces, those made a moment ago among them.
+func (v *Varve) topicNamespaces(ctx context.Context) ([]commands.TopicRef, error) {
+	if err := v.Models.CatchUp(ctx, "directory"); err != nil {
+		return nil, err
+	}
+	all, err := v.Reads.Directory.NamespaceLogs(ctx)
+	refs := make([]commands.TopicRef, len(all))
+	for i, n := range all {
+		refs[i] = commands.TopicRef{OrganizationID: n.OrgID, Organization: n.OrgLog, Log: n.Log, Shard: n.Shard}
+	}
+	return refs, err
+}
+
+// runTopics takes objects from customers' topics until ctx ends: for a worker.
+// What stops it is an error of the store at the start.
+func (v *Varve) runTopics(ctx context.Context) error {
+	if err := v.Commands.RunTopics(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("read customers' topics: %w", err)
+	}
+	return nil
+}
