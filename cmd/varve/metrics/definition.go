@@ -89,7 +89,7 @@ var (
 	indexNamespaces = gauge("index_namespaces", "Namespaces whose index is loaded, loading or not loaded.", "state")
 
 	dependencyUp = gauge("dependency_up", "1 where a dependency answered the last health check.", "dependency")
-	collectorUp  = gauge("collector_up", "1 where a group of metrics could be looked up within two seconds for this scrape; the group is left out otherwise.", "collector")
+	collectorUp  = gauge("collector_up", "1 where a group of metrics could be looked up in time for this scrape; the group is left out otherwise.", "collector")
 	buildInfo    = gauge("build_info", "Always 1; the labels say which program runs, and with which kinds of store, bus and blobs.", "version", "goversion", "store", "bus", "blobs")
 )
 

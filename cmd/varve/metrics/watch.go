@@ -40,8 +40,9 @@ type IndexedNamespace struct {
 	Loaded, Loading bool
 }
 
-// lookupTime bounds how long a scrape waits for one group.
-const lookupTime = 2 * time.Second
+// lookupTime bounds how long a scrape waits for one group; health checks have a
+// bound of their own, which must come first.
+const lookupTime = 2500 * time.Millisecond
 
 // Watch looks sources up for every scrape from now on. It is called once.
 func (m *Metrics) Watch(s Sources) {
