@@ -176,7 +176,7 @@ func compareFeeds(ctx context.Context, from, to Owner, shard int, progress func(
 		if what := difference(&a, &b); what != "" {
 			return &DifferenceError{Shard: shard, Feed: a.Feed, Log: a.Log, What: what}
 		}
-		if progress != nil && (a.Feed%copyAtOnce == 0 || a.Feed == total) {
+		if progress != nil && (a.Feed%1000 == 0 || a.Feed == total) {
 			progress(shard, a.Feed, total)
 		}
 	}

@@ -2,12 +2,14 @@ package eventstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
-// copyAtOnce is how many records Copy hands over at once.
-const copyAtOnce = 1000
+// copyAtOnce and copyBytes are how many records Copy hands over at once.
+const (
+	copyAtOnce = groupEvents
+	copyBytes  = groupBytes
+)
 
 // Copy writes everything of one store into another, empty one: records as they
 // are, branches, closed logs, cut feeds, idempotency keys. Interrupted, it goes on
@@ -60,49 +62,50 @@ func (c *copier) shard(ctx context.Context, shard int, progress func(int, uint64
 	for _, name := range made {
 		c.made[name] = true
 	}
-	page := make([]Record, 0, copyAtOnce)
-	flush := func() error {
-		if len(page) == 0 {
-			return nil
-		}
-		if err := c.to.Import(ctx, page); err != nil {
-			return err
-		}
-		after = page[len(page)-1].Feed
-		page = page[:0]
-		if progress != nil {
-			progress(shard, after, total)
-		}
-		return nil
-	}
 	start := after
 	if after == 0 {
-		for _, err := range c.from.Feed(ctx, shard, 0, 1) {
-			var cut *TruncatedError
-			switch {
-			case errors.As(err, &cut):
-				start = cut.First - 1
-			case err != nil:
-				return err
-			}
-		}
-	}
-	for r, err := range c.from.Feed(ctx, shard, start, 0) {
-		if err != nil {
+		if start, err = begins(ctx, c.from, shard); err != nil {
 			return err
 		}
-		if !c.made[r.Log] {
-			if err := c.branch(ctx, r.Log, flush); err != nil {
+	}
+	reading, stop := context.WithCancel(ctx)
+	chunks := make(chan chunk, 1) // while one is imported the next is read
+	defer func() {
+		stop()
+		for range chunks { // nothing goes on behind the caller's back
+		}
+	}()
+	go c.read(reading, shard, start, chunks)
+	for ch := range chunks {
+		if ch.err != nil {
+			return ch.err
+		}
+		rest := ch.records
+		flush := func(n int) error {
+			if n == 0 {
+				return nil
+			}
+			if err := c.to.Import(ctx, rest[:n]); err != nil {
 				return err
+			}
+			if progress != nil {
+				progress(shard, rest[n-1].Feed, total)
+			}
+			rest = rest[n:]
+			return nil
+		}
+		for i := range ch.records {
+			if name := ch.records[i].Log; !c.made[name] {
+				if err := c.branch(ctx, name, func() error { return flush(i - (len(ch.records) - len(rest))) }); err != nil {
+					return err
+				}
 			}
 		}
-		if page = append(page, r); len(page) == copyAtOnce {
-			if err := flush(); err != nil {
-				return err
-			}
+		if err := flush(len(rest)); err != nil {
+			return err
 		}
 	}
-	if err := flush(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	names, err := c.src.Logs(ctx, shard)
@@ -115,6 +118,48 @@ func (c *copier) shard(ctx context.Context, shard int, progress func(int, uint64
 		}
 	}
 	return c.scopes(ctx, shard)
+}
+
+// chunk is a piece of the feed, or why there is none.
+type chunk struct {
+	records []Record
+	err     error
+}
+
+// read sends what comes after a feed position, and closes the channel at the end.
+func (c *copier) read(ctx context.Context, shard int, after uint64, chunks chan<- chunk) {
+	defer close(chunks)
+	var ch chunk
+	size := 0
+	send := func() bool {
+		select {
+		case chunks <- ch:
+			ch, size = chunk{}, 0
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for r, err := range c.from.Feed(ctx, shard, after, 0) {
+		if err != nil {
+			if len(ch.records) == 0 || send() {
+				ch = chunk{err: err}
+				send()
+			}
+			return
+		}
+		ch.records = append(ch.records, r)
+		size += len(r.Data)
+		for i := range r.Attachments {
+			size += len(r.Attachments[i].Bytes)
+		}
+		if (len(ch.records) == copyAtOnce || size >= copyBytes) && !send() {
+			return
+		}
+	}
+	if len(ch.records) > 0 {
+		send()
+	}
 }
 
 func (c *copier) scopes(ctx context.Context, shard int) error {

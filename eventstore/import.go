@@ -36,12 +36,12 @@ func (s *store) ImportScopes(ctx context.Context, shard int, scopes []Scope) err
 		}
 		commit := Commit{Shard: shard, Old: c.head, New: c.head}
 		commit.New.Token++
+		known, err := s.knownScopes(ctx, shard, scopes)
+		if err != nil {
+			return err
+		}
 		for _, sc := range scopes {
-			_, known, err := s.engine.Scope(ctx, sc.Name)
-			if err != nil {
-				return err
-			}
-			if !known {
+			if !known[sc.Name] {
 				sc.Shard = shard
 				commit.Scopes = append(commit.Scopes, sc)
 			}
@@ -60,6 +60,34 @@ func (s *store) ImportScopes(ctx context.Context, shard int, scopes []Scope) err
 		return fmt.Errorf("import idempotency keys: %w", err)
 	}
 	return nil
+}
+
+// knownScopes says which of some idempotency keys, in the order of their names, the shard has.
+func (s *store) knownScopes(ctx context.Context, shard int, scopes []Scope) (map[string]bool, error) {
+	known := map[string]bool{}
+	if len(scopes) == 0 {
+		return known, nil
+	}
+	first, last := scopes[0].Name, scopes[len(scopes)-1].Name
+	_, there, err := s.engine.Scope(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	known[first] = there
+	for after := first; after < last; {
+		page, err := s.engine.Scopes(ctx, shard, after, len(scopes))
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, sc := range page {
+			known[sc.Name] = true
+		}
+		after = page[len(page)-1].Name
+	}
+	return known, nil
 }
 
 func (s *store) Logs(ctx context.Context, shard int) ([]LogID, error) {
@@ -121,6 +149,10 @@ func (c *committer) importRows(ctx context.Context, records []Record) error {
 	g.commit = Commit{Shard: c.shard, Old: c.head, New: c.head}
 	h := &g.commit.New
 	h.Token++
+	if err := c.prefetch(wantedBy(records)); err != nil {
+		return err
+	}
+	made := map[*logState]bool{}
 	rows := make([]Row, len(records))
 	for i := range records {
 		row := &rows[i]
@@ -129,7 +161,7 @@ func (c *committer) importRows(ctx context.Context, records []Record) error {
 			h.Feed, h.First = row.Feed-1, row.Feed
 		}
 		cut := h.First > 1
-		if err := c.importRow(g, row, cut); err != nil {
+		if err := c.importRow(g, row, cut, made); err != nil {
 			c.journal.undo(mark{})
 			c.reset(true)
 			return fmt.Errorf("record %d of the feed: %w", row.Feed, err)
@@ -152,6 +184,20 @@ func (c *committer) importRows(ctx context.Context, records []Record) error {
 	return err
 }
 
+// wantedBy asks for the logs and streams of records as an append would.
+func wantedBy(records []Record) []*request {
+	r := &request{}
+	seen := make(map[streamKey]bool, len(records))
+	for i := range records {
+		k := streamKey{records[i].Log, records[i].Stream}
+		if !seen[k] {
+			seen[k] = true
+			r.a.Batches = append(r.a.Batches, Batch{Log: k.log, Stream: k.stream})
+		}
+	}
+	return []*request{r}
+}
+
 // reset ends an import; after an error everything remembered is dropped.
 func (c *committer) reset(failed bool) {
 	c.journal.logs, c.journal.streams = c.journal.logs[:0], c.journal.streams[:0]
@@ -160,7 +206,7 @@ func (c *committer) reset(failed bool) {
 	}
 }
 
-func (c *committer) importRow(g *group, row *Row, cut bool) error {
+func (c *committer) importRow(g *group, row *Row, cut bool, made map[*logState]bool) error {
 	h := &g.commit.New
 	if row.Feed != h.Feed+1 {
 		return fmt.Errorf("the store's next feed position is %d", h.Feed+1)
@@ -180,10 +226,20 @@ func (c *committer) importRow(g *group, row *Row, cut bool) error {
 	if row.Position != l.position+1 {
 		return fmt.Errorf("log %q continues at position %d, not %d", row.Log, l.position+1, row.Position)
 	}
-	c.create(g, l)
-	st, err := c.stream(g, l, &Batch{Log: row.Log, Stream: row.Stream})
-	if err != nil {
-		return err
+	if fresh {
+		made[l] = true
+		c.create(g, l)
+	}
+	st, known := c.streams.find(streamKey{row.Log, row.Stream})
+	switch {
+	case known:
+	case made[l]: // now, so it has no streams that are not remembered
+		st = &streamState{}
+		c.streams.put(streamKey{row.Log, row.Stream}, st)
+	default:
+		if st, err = c.stream(g, l, &Batch{Log: row.Log, Stream: row.Stream}); err != nil {
+			return err
+		}
 	}
 	c.journal.stream(st)
 	if st.version == 0 && cut && row.Version > 0 {
