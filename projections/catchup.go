@@ -3,11 +3,14 @@ package projections
 import (
 	"context"
 	"fmt"
+
+	"varve/domain"
 )
 
 // CatchUp waits, at most as long as Pin does, until the named models (none: all)
 // have applied what every shard held when it was called. It is for questions
-// that no single log answers: who owns this key, which batches run.
+// that no single log answers: who owns this key, which batches run. Where they have
+// not by then it says so (*BehindError).
 func (r *Runner) CatchUp(ctx context.Context, models ...string) error {
 	ms, err := r.named(models)
 	if err != nil {
@@ -25,9 +28,26 @@ func (r *Runner) CatchUp(ctx context.Context, models ...string) error {
 		if !behind {
 			continue
 		}
-		if _, err := r.await(ctx, ms, logHead{shard: shard, feed: feed}); err != nil {
+		applied, err := r.await(ctx, ms, logHead{shard: shard, feed: feed})
+		if err != nil {
 			return err
+		}
+		if applied < feed {
+			return &BehindError{Events: feed - applied}
 		}
 	}
 	return nil
+}
+
+// BehindError says that read models have not applied what was there when they were asked.
+type BehindError struct {
+	Events uint64 // that are not applied
+}
+
+// Error says how many events are missing.
+func (e *BehindError) Error() string { return e.Unwrap().Error() }
+
+// Unwrap is what a client is told that cannot do without them.
+func (e *BehindError) Unwrap() error {
+	return &domain.Error{Code: domain.CodeUnavailable, Message: fmt.Sprintf("the read models are %d events behind; try again", e.Events), RetryAfter: 1}
 }

@@ -32,6 +32,7 @@ type database struct {
 	write  *sql.DB
 	read   *sql.DB
 	hub    *hub
+	deaf   bool // tests: as if notifications did not arrive
 }
 
 const (

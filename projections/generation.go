@@ -259,16 +259,16 @@ func (d *database) closeOld(ctx context.Context, tx *sql.Tx, old string, fs []*f
 	bounded, stop := context.WithTimeout(ctx, lockTimeout/2)
 	defer stop()
 	for shard, built := range fs {
-		err := built.WaitApplied(bounded, uint64(max(places[shard], 0)))
-		if err != nil && ctx.Err() == nil {
-			head, failed := d.r.store.Head(ctx, shard)
-			if failed == nil && places[shard] > int64(head) {
-				continue // they belong to another store
-			}
-			return errBehind
-		}
+		head, err := d.r.store.Head(ctx, shard)
 		if err != nil {
 			return err
+		}
+		// What is ahead of the store belongs to another one.
+		if place := uint64(max(places[shard], 0)); place <= head && built.WaitApplied(bounded, place) != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return errBehind
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO `+old+`.varve_checkpoint (shard, feed, record, hash) VALUES ($1, -1, '', '')
 			ON CONFLICT (shard) DO UPDATE SET feed = -1 - abs(varve_checkpoint.feed)`, shard); err != nil {

@@ -64,7 +64,7 @@ func listen(ctx context.Context, d *database) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.deaf.Store(!h.echo(ctx, c))
+	h.deaf.Store(d.deaf || !h.echo(ctx, c))
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
 	go h.run(running, c)
@@ -162,7 +162,9 @@ func (h *hub) run(ctx context.Context, c *pgx.Conn) {
 		wake()
 		switch {
 		case err == nil:
-			h.tell(n.Payload)
+			if !h.deaf.Load() {
+				h.tell(n.Payload)
+			}
 		case pgconn.Timeout(err) && !c.IsClosed() || errors.Is(err, context.Canceled) && !c.IsClosed():
 		default:
 			_ = c.Close(context.WithoutCancel(ctx)) // it is broken, or the hub ends
@@ -213,7 +215,9 @@ func (h *hub) hold(ctx context.Context, schema string) error {
 	})
 	if err != nil {
 		h.mu.Lock()
-		h.held[schema]--
+		if h.held[schema]--; h.held[schema] <= 0 {
+			delete(h.held, schema)
+		}
 		h.mu.Unlock()
 	}
 	return err
@@ -354,6 +358,16 @@ type sharedConsumer struct {
 	hub *hub
 }
 
+// Load reads checkpoint and parked streams. Tables that were superseded have
+// none, and the model goes on with those that serve.
+func (c *sharedConsumer) Load(ctx context.Context, shard int) (follow.State, error) {
+	s, err := c.sqlConsumer.Load(ctx, shard)
+	if errors.Is(err, errSuperseded) || isGone(err) {
+		c.hub.signal(base(c.p))
+	}
+	return s, err
+}
+
 // Watch tells what others applied: see follow.Watcher.
 func (c *sharedConsumer) Watch(ctx context.Context, shard int, seen func(follow.State)) error {
 	w := &watcher{wake: make(chan struct{}, 1)}
@@ -393,6 +407,9 @@ func (c *sharedConsumer) Watch(ctx context.Context, shard int, seen func(follow.
 		switch {
 		case look || timed:
 			fresh, err := c.Load(ctx, shard)
+			if errors.Is(err, errSuperseded) {
+				continue // until the model has gone on
+			}
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,154 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"varve/domain"
+	"varve/eventstore/follow"
+	"varve/eventstore/memory"
+)
+
+// pair is two runners that share a database, as two processes do.
+func pair(t *testing.T, s *stage, o Options, first, second Projection) (owner, other *Runner) {
+	t.Helper()
+	o = inDatabase(t, o)
+	o.Lease, o.Logger = &follow.Process{}, s.runner.o.Logger
+	owner = NewRunner(s.store, "", o)
+	owner.Add(first)
+	o.Standby = true
+	other = NewRunner(s.store, "", o)
+	other.Add(second)
+	return owner, other
+}
+
+// A process that only reads sees what another one applied and parked, whether
+// notifications arrive or not, and follows it to what was built anew.
+func TestStandbySees(t *testing.T) {
+	for name, deaf := range map[string]bool{"told": false, "looking": true} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			s := newStage(t)
+			one, two := &names{version: 1}, &names{version: 1}
+			one.poison.Store(true)
+			owner, other := pair(t, s, Options{}, one, two)
+			other.database.deaf = deaf
+			if err := other.Start(ctx); err != nil {
+				t.Fatal(err)
+			}
+			defer other.Stop()
+			if err := owner.Start(ctx); err != nil {
+				t.Fatal(err)
+			}
+			defer owner.Stop()
+			for i, id := range []string{"a", "poison", "b"} {
+				s.put(written(id, "c", i))
+			}
+			for _, id := range []string{"d", "e"} {
+				s.put(written(id, "c", 1))
+				pin, err := other.Pin(ctx, s.log)
+				if err != nil || pin.Lag != 0 || len(pin.Parked) != 1 || pin.Parked[0].Stream != "document-poison" {
+					t.Fatalf("pin %+v, %v", pin, err)
+				}
+			}
+			expect(t, "seen", must[[]string](t)(two.all(ctx)), []string{"a", "b", "d", "e"})
+			k := follow.Key{Log: s.log, Stream: domain.DocumentStream("poison")}
+			if err := other.Retry(ctx, "names", 0, k); !errors.Is(err, follow.ErrStandby) {
+				t.Errorf("a retry where another process has the lease gave %v", err)
+			}
+			one.poison.Store(false)
+			if err := owner.Retry(ctx, "names", 0, k); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(5 * time.Second); ; pause(ctx, 10*time.Millisecond) {
+				if pin := must[Pin](t)(other.Pin(ctx, s.log)); len(pin.Parked) == 0 {
+					break
+				} else if time.Now().After(deadline) {
+					t.Fatalf("still parked there: %+v", pin)
+				}
+			}
+			if err := other.Rebuild(ctx, "names", nil); err != nil { // who only reads may ask for it
+				t.Fatal(err)
+			}
+			s.put(written("f", "c", 1))
+			for _, r := range []*Runner{owner, other} {
+				if pin, err := r.Pin(ctx, s.log); err != nil || pin.Lag != 0 || pin.Position != 6 {
+					t.Errorf("pin %+v, %v", pin, err)
+				}
+			}
+			expect(t, "rebuilt", must[[]string](t)(two.all(ctx)), []string{"a", "poison", "b", "d", "e", "f"})
+			if one, two := owner.models[0].current().path, other.models[0].current().path; one != two || !strings.HasSuffix(one, "_g2") {
+				t.Errorf("they read %s and %s", one, two)
+			}
+		})
+	}
+}
+
+// A newer program builds its version beside the older one's, which serves as long
+// as a process reads it, and is dropped then.
+func TestVersionsLiveSideBySide(t *testing.T) {
+	ctx := context.Background()
+	s := newStage(t)
+	old, next := &names{version: 1}, &names{version: 2}
+	older, newer := pair(t, s, Options{}, old, next)
+	newer.o.Standby = false
+	for _, r := range []*Runner{older, newer} {
+		if err := r.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer newer.Stop()
+	s.put(written("a", "c", 1), written("b", "c", 1))
+	for r, n := range map[*Runner]*names{older: old, newer: next} {
+		if pin, err := r.Pin(ctx, s.log); err != nil || pin.Lag != 0 {
+			t.Fatalf("pin %+v, %v", pin, err)
+		}
+		expect(t, r.models[0].current().path, must[[]string](t)(n.all(ctx)), []string{"a", "b"})
+	}
+	if err := newer.database.sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "of the older one", must[[]string](t)(old.all(ctx)), []string{"a", "b"})
+	if err := older.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := newer.database.sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	schemas, err := newer.database.schemas(ctx)
+	if err != nil || len(schemas) != 1 || !strings.Contains(schemas[0], "names_v2_") {
+		t.Errorf("left are %v, %v", schemas, err)
+	}
+}
+
+// What is wrong with the database is said in one line, without the password.
+func TestDatabaseSaysWhatIsWrong(t *testing.T) {
+	store, err := memory.Open(memory.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for dsn, want := range map[string]string{
+		"postgres://u:sesame@127.0.0.1:1/x":             "no PostgreSQL answers at 127.0.0.1:1",
+		"mysql://u:sesame@127.0.0.1/x":                  "no PostgreSQL address",
+		"postgres://u:sesame@127.0.0.1:1/x?port=sesame": "setting",
+	} {
+		r := NewRunner(store, "", Options{Database: dsn})
+		r.Add(NewDocuments())
+		err := r.Start(context.Background())
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sesame@") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s gives %v", want, err)
+		}
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	r := NewRunner(store, "", Options{Database: "postgres://127.0.0.1/x", Schema: "Not Good"})
+	r.Add(NewDocuments())
+	if err := r.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "small letters") {
+		t.Errorf("a bad schema gives %v", err)
+	}
+}
