@@ -102,7 +102,6 @@ func (x *Index) unload(l *logIndex) {
 	}
 	delete(x.logs, l.id)
 	l.close()
-	l.bytes.Add(-l.head.bytes)
 }
 
 // shrinkSoon lets logs leave memory in the background, where there is too much in it.

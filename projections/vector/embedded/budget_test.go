@@ -230,4 +230,7 @@ func TestEverythingTogether(t *testing.T) {
 			t.Errorf("%d users of %s, and nobody is there", n, l.id)
 		}
 	}
+	if unloadAll(x); x.held() != 0 || x.headBytes.Load() != 0 || x.loadBytes.Load() != 0 {
+		t.Errorf("%d bytes are held of nothing", x.held())
+	}
 }

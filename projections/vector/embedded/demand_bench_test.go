@@ -16,8 +16,8 @@ import (
 )
 
 // BenchmarkLoad is from a log that is not held to the first answer of it, over
-// 100,000 documents of 256 dimensions with texts: from the log, and from the segments
-// that it left in the folder.
+// 100,000 documents of 256 dimensions with texts: from the log, from the segments that it
+// left in the folder, and from published ones in a folder of blobs.
 func BenchmarkLoad(b *testing.B) {
 	const n = 100_000
 	h := &history{}
@@ -67,6 +67,31 @@ func BenchmarkLoad(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+	opts.Published = published(b, x)
+	b.Run("from published segments", func(b *testing.B) {
+		for b.Loop() {
+			x := open(b, b.TempDir(), opts)
+			load(b, x)
+			b.StopTimer()
+			if s := x.Stats(); s.PublishedError != nil {
+				b.Fatal(s.PublishedError)
+			}
+			if err := x.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
+}
+
+func published(b *testing.B, x *Index) Source {
+	s, start := shelf(b), time.Now()
+	p, err := x.Publish(context.Background(), benchLog, s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("published %.1f MB in %d segments up to position %d in %v", mb(p.Bytes), len(p.Segments), p.Position, time.Since(start))
+	return s
 }
 
 func firstAnswer(b *testing.B, v vector.View) {

@@ -148,7 +148,6 @@ func (x *Index) Drop(log eventstore.LogID) error {
 	}
 	if l != nil {
 		l.close()
-		l.bytes.Add(-l.head.bytes)
 	}
 	if err := x.save(); err != nil {
 		return err
@@ -191,9 +190,6 @@ func (x *Index) clearUnlessLoading() (loads []*load, err error) {
 	}
 	if len(loads) > 0 {
 		return loads, nil
-	}
-	for _, l := range x.logs {
-		l.bytes.Add(-l.head.bytes)
 	}
 	x.empty()
 	return nil, x.clear()

@@ -50,7 +50,8 @@ type Options struct {
 	// Published gives segments that another process published, from which loading goes on
 	// with what the log has more. What cannot be had, or is damaged, is read from the log.
 	Published Source
-	// Memory is how many bytes the index may hold on the heap (see Stats); 0: no limit.
+	// Memory is how many bytes the index may hold on the heap (see Stats); 0: no limit. A
+	// quarter of it, at most, is the cache's.
 	// Over it, the least recently used logs leave it where the index is OnDemand, never
 	// one with a view in use nor the one used last; then heads become segments early.
 	// Mapped pages of segments are not counted: they are the kernel's, which takes them

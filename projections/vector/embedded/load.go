@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -18,7 +19,8 @@ type load struct {
 
 	// What was applied meanwhile, unless it was too much: then the log is read again.
 	pending []eventstore.Record
-	size    int
+	size    int64
+	bytes   *atomic.Int64 // where size is counted
 	much    bool
 
 	log    *logIndex // when done: the log, of which each waiter has a use
@@ -37,17 +39,29 @@ func (w *load) wait(run []eventstore.Record) {
 	if w.idle || w.much {
 		return
 	}
+	size := int64(0)
 	for i := range run {
-		w.size += len(run[i].Data)
+		size += 256 + int64(len(run[i].Data))
 		for _, a := range run[i].Attachments {
-			w.size += len(a.Bytes)
+			size += int64(len(a.Bytes))
 		}
 	}
-	if len(w.pending)+len(run) > maxPending || w.size > maxPendingBytes {
-		w.pending, w.size, w.much = nil, 0, true
+	if len(w.pending)+len(run) > maxPending || w.size+size > maxPendingBytes {
+		w.take()
+		w.much = true
 		return
 	}
 	w.pending = append(w.pending, run...)
+	w.size += size
+	w.bytes.Add(size)
+}
+
+// take gives what was kept, and whether there was more.
+func (w *load) take() (batch []eventstore.Record, much bool) {
+	batch, much = w.pending, w.much
+	w.bytes.Add(-w.size)
+	w.pending, w.size, w.much = nil, 0, false
+	return batch, much
 }
 
 // loaded gives a view of a log that the index does not hold: it waits for its load.
@@ -103,7 +117,7 @@ func (x *Index) join(log eventstore.LogID, position uint64) (*load, error) {
 			return nil, behind(position, a.seen)
 		}
 		ctx, stop := context.WithCancel(x.life)
-		w := &load{done: make(chan struct{}), stop: stop}
+		w := &load{done: make(chan struct{}), stop: stop, bytes: &x.loadBytes}
 		a.load = w
 		x.loading.Add(1)
 		x.work.Go(func() { x.run(ctx, log, w) })
@@ -140,7 +154,6 @@ func (x *Index) run(ctx context.Context, log eventstore.LogID, w *load) {
 		if l.unsaved && x.saveLog(l) == nil {
 			err = fmt.Errorf("%w; up to position %d it is there", err, l.saved)
 		}
-		l.bytes.Add(-l.head.bytes)
 		l.close()
 	}
 	e := domain.Errorf(domain.CodeUnavailable, "the index of this namespace could not be loaded: try again")
@@ -151,6 +164,7 @@ func (x *Index) run(ctx context.Context, log eventstore.LogID, w *load) {
 	if a := x.away[log]; a != nil && a.load == w {
 		a.load, a.disk, a.fresh = nil, disk, false
 	}
+	w.take()
 	w.err = e
 	close(w.done)
 }
@@ -244,9 +258,7 @@ func (x *Index) publish(l *logIndex, w *load) (batch []eventstore.Record, much b
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if len(w.pending) > 0 || w.much {
-		batch, much = w.pending, w.much
-		w.pending, w.size, w.much = nil, 0, false
-		return batch, much
+		return w.take()
 	}
 	a := x.away[l.id]
 	if a.seen > l.applied {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -76,7 +78,7 @@ func TestReadsOnlyTheTail(t *testing.T) {
 			t.Errorf("%s %d records were read again", again, h.read)
 		}
 		if again == "in the next" {
-			if err := os.Remove(dir + "/" + manifestFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err := os.Remove(filepath.Join(dir, manifestFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				t.Fatal(err)
 			}
 		} else if err := x.Flush(); err != nil {
@@ -270,13 +272,16 @@ func TestCloseEndsLoads(t *testing.T) {
 func TestGapUnloads(t *testing.T) {
 	f, h := churn(90), &history{}
 	h.add(f.Records...)
-	x := openOnDemand(t, t.TempDir(), h, Options{})
+	x := openOnDemand(t, t.TempDir(), h, Options{HeadRows: 8})
 	h.of["log-a"] = f.Records[:20]
 	feed(t, x, f.Records[:20])
 	old := see(t, x, "log-a", 20)
 	before := answers(t, old)
 	h.of["log-a"] = f.Records
-	feed(t, x, f.Records[40:])
+	page := slices.Concat(f.Records[20:30], renamed(f.Records[:1], "log-b"), f.Records[40:])
+	if err := x.Apply(context.Background(), 0, page); err != nil {
+		t.Fatal(err)
+	}
 	if len(x.Logs()) != 0 {
 		t.Error("the log is held without what is missing")
 	}
@@ -335,6 +340,23 @@ func TestModesShareAFolder(t *testing.T) {
 	x = open(t, dir, Options{})
 	if x.Damage() == nil || x.Applied(0) != 0 || len(segmentFiles(t, dir)) != 0 {
 		t.Errorf("of all logs: %v, applied %d, files %v", x.Damage(), x.Applied(0), segmentFiles(t, dir))
+	}
+}
+
+// Without the places of shards the logs in the folder still serve.
+func TestPlacesAreDamaged(t *testing.T) {
+	f, h, dir := churn(400), &history{}, t.TempDir()
+	h.add(f.Records...)
+	x := openOnDemand(t, dir, h, Options{})
+	want := answers(t, see(t, x, "log-a", 400))
+	feed(t, x, f.Records)
+	if err := errors.Join(x.Flush(), x.Close(), os.Truncate(filepath.Join(dir, manifestFile), 40)); err != nil {
+		t.Fatal(err)
+	}
+	h.read = 0
+	x = openOnDemand(t, dir, h, Options{})
+	if got := answers(t, see(t, x, "log-a", 400)); got != want || h.read != 0 || x.Applied(0) != 0 || x.Damage() == nil {
+		t.Errorf("%d records read, applied %d, %v:\n%s\nwant\n%s", h.read, x.Applied(0), x.Damage(), got, want)
 	}
 }
 

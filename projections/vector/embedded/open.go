@@ -35,7 +35,9 @@ func Open(dir string, opts Options) (*Index, error) {
 	if errors.Is(err, errTorn) || errors.Is(err, fs.ErrNotExist) {
 		x.damage = err
 		x.empty()
-		err = x.clear()
+		if err = nil; !opts.OnDemand { // then only places are lost, and each log has its own manifest
+			err = x.clear()
+		}
 	}
 	if err != nil {
 		return nil, wrap("open the index", err)
@@ -112,7 +114,7 @@ func (x *Index) openSegments(l *logIndex, saved manifestLog) error {
 	return nil
 }
 
-// close lets go of the segments. Views keep those that they read.
+// close lets go of the segments and the head. Views keep what they read.
 func (l *logIndex) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,6 +122,8 @@ func (l *logIndex) close() {
 		s.release()
 	}
 	l.segments = nil
+	l.bytes.Add(-l.head.bytes)
+	l.head = newHead()
 }
 
 // openSegment maps a segment's file.
