@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 )
 
@@ -19,6 +20,10 @@ type Importer interface {
 	// ImportScopes remembers idempotency keys as they are, after their records
 	// were imported; those that are known already stay.
 	ImportScopes(ctx context.Context, shard int, scopes []Scope) error
+	// References calls fn for every record of a shard with its data and, where its
+	// attachments lie in Options.Blobs, their reference ("" otherwise), without
+	// reading them. Erased records have neither.
+	References(ctx context.Context, shard int, fn func(data json.RawMessage, blob string) error) error
 }
 
 func (s *store) Scopes(ctx context.Context, shard int, after string, limit int) ([]Scope, error) {

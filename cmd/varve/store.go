@@ -14,7 +14,36 @@ import (
 )
 
 type storeCmd struct {
-	Copy storeCopyCmd `cmd:"" help:"Copy an installation (log, execution records, blobs, state) between a directory and PostgreSQL, either way, and compare the copy. No server may run. Interrupted, it goes on when it is run again."`
+	Copy  storeCopyCmd  `cmd:"" help:"Copy an installation (log, execution records, blobs, state) between a directory and PostgreSQL, either way, and compare the copy. No server may run. Interrupted, it goes on when it is run again."`
+	Sweep storeSweepCmd `cmd:"" help:"List the blobs that were put more than a day ago and that no record refers to; with --remove, remove them. No server may run."`
+}
+
+type storeSweepCmd struct {
+	Store  string `help:"The installation: a directory, or postgres://user@host/database." required:"" env:"VARVE_STORE"`
+	Blobs  string `help:"Where its blobs are: a directory, or s3://bucket; empty: in the directory that --store names." env:"VARVE_BLOBS"`
+	Remove bool   `help:"Remove them."`
+}
+
+// Run lists what nothing refers to, or removes it.
+func (c storeSweepCmd) Run(ctx context.Context, o output) error {
+	found, swept, err := serve.Sweep(ctx, serve.Place{Store: c.Store, Blobs: c.Blobs}, c.Remove)
+	if err != nil {
+		return fmt.Errorf("store sweep: %w", err)
+	}
+	bytes := int64(0)
+	for _, u := range found {
+		bytes += u.Bytes
+	}
+	return o.print(map[string]any{"unreferenced": found, "bytes": bytes, "removed": swept.Blobs, "removed_bytes": swept.Bytes, "leftovers": swept.Leftovers}, func(w io.Writer) {
+		for _, u := range found {
+			fmt.Fprintf(w, "%s %s %d bytes\n", u.Scope, u.Digest, u.Bytes)
+		}
+		if c.Remove {
+			fmt.Fprintf(w, "removed %d blobs (%d bytes) and %d unfinished files\n", swept.Blobs, swept.Bytes, swept.Leftovers)
+			return
+		}
+		fmt.Fprintf(w, "no record refers to %d blobs (%d bytes) that were put more than a day ago; --remove removes them\n", len(found), bytes)
+	})
 }
 
 type storeCopyCmd struct {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"varve/eventstore/blob"
 )
 
 // ask sends a request to a server and gives status, Retry-After and answer.
@@ -252,4 +254,69 @@ func TestStoreCopy(t *testing.T) {
 		t.Errorf("beside a running server on PostgreSQL: status %d, %q", code, errs)
 	}
 	shared.stop(t)
+}
+
+// A sweep lists and removes what no record refers to, once it is a day old, and
+// nothing else.
+func TestStoreSweep(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	server := start(t, data)
+	setUpFiles(t, server)
+	object := server.must(t, "POST", "/v1/buckets/files/objects", file("kept"))
+	if _, errs, code := varve(t, "store", "sweep", "--store", data); code != 1 || !strings.Contains(errs, "in use by the server") {
+		t.Errorf("beside a running server: status %d, %q", code, errs)
+	}
+	server.stop(t)
+	blobs, err := blob.Open(t.Context(), filepath.Join(data, "blobs"), blob.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := map[string]string{}
+	for _, scope := range []string{"org_lost", "log", "segments"} { // the last is none of what is swept
+		ref, err := blobs.Put(t.Context(), scope, strings.NewReader("nobody refers to this"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost[scope] = ref.Digest
+	}
+	sweep := func(more ...string) (found, removed int) {
+		out, errs, code := varve(t, append([]string{"--json", "store", "sweep", "--store", data}, more...)...)
+		var said struct {
+			Unreferenced []struct{ Scope string }
+			Removed      int
+		}
+		if err := json.Unmarshal([]byte(out), &said); code != 0 || err != nil {
+			t.Fatalf("status %d: %s%s", code, out, errs)
+		}
+		return len(said.Unreferenced), said.Removed
+	}
+	if found, removed := sweep("--remove"); found+removed > 0 {
+		t.Errorf("of what is young %d and %d are found and removed", found, removed)
+	}
+	yesterday := time.Now().Add(-25 * time.Hour)
+	if err := filepath.WalkDir(filepath.Join(data, "blobs"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return os.Chtimes(path, yesterday, yesterday)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if found, removed := sweep(); found != 2 || removed != 0 {
+		t.Errorf("without --remove %d and %d are found and removed", found, removed)
+	}
+	if found, removed := sweep("--remove"); found != 2 || removed != 2 {
+		t.Errorf("%d and %d are found and removed", found, removed)
+	}
+	for scope, digest := range lost {
+		if there, err := blobs.Exists(t.Context(), scope, digest); err != nil || there != (scope == "segments") {
+			t.Errorf("the blob of %s: %v %v", scope, there, err)
+		}
+	}
+	again := start(t, data)
+	again.Key = server.Key
+	if b := again.ended(t, again.extract(t, object["object_id"])); b["status"] != "COMPLETED" {
+		t.Errorf("%v", b)
+	}
+	again.stop(t)
 }

@@ -294,6 +294,10 @@ func TestSweepTakesOnlyWhatIsOldAndUnreferenced(t *testing.T) {
 			t.Fatalf("too early: %+v, %v", swept, err)
 		}
 		later(2 * time.Hour)
+		old := 0
+		if err := s.Old(ctx, func(string, Ref) error { old++; return nil }); err != nil || old != 3 {
+			t.Errorf("%d blobs are old, %v", old, err)
+		}
 		doubt := errors.New("store is away")
 		if swept, err := s.Sweep(ctx, func(context.Context, string, string) (bool, error) { return false, doubt }); !errors.Is(err, doubt) || swept.Blobs != 0 {
 			t.Fatalf("in doubt: %+v, %v", swept, err)

@@ -18,6 +18,22 @@ type Swept struct {
 	Leftovers int // temporary files of writes that a crash ended
 }
 
+// Old calls fn for every blob that was put longer than Grace ago: those that Sweep asks about.
+func (s *Store) Old(ctx context.Context, fn func(scope string, ref Ref) error) error {
+	before := s.now().Add(-Grace)
+	err := s.driver.list(ctx, func(e entry) error {
+		scope, digest, ok := parseName(e.name)
+		if !ok || !e.modified.Before(before) {
+			return nil
+		}
+		return fn(scope, Ref{digest, e.size})
+	})
+	if err != nil {
+		return fmt.Errorf("list old blobs: %w", err)
+	}
+	return nil
+}
+
 // Sweep removes blobs that were put longer than Grace ago and that referenced says no to.
 // It asks about every old blob, of packed attachments too (scope of Packed), and an
 // error of it ends the sweep: in doubt a blob stays.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -79,6 +80,26 @@ func blobStore(t *testing.T, open Opener, f Features) {
 	}
 	if d := differ(a.Records, collect(t, s.Read(ctx(t), "l", 2, 3))); d != "" {
 		t.Fatal(d)
+	}
+	// Whoever sweeps the blob store learns of every reference, and reads no blob.
+	b.onGet = func(ref string) { t.Errorf("blob %s was read", ref) }
+	referred := map[string]int{}
+	rows := 0
+	if err := s.(eventstore.Importer).References(ctx(t), 0, func(data json.RawMessage, ref string) error {
+		if rows++; ref != "" {
+			referred[ref]++
+		}
+		if len(data) == 0 {
+			t.Error("a record has no data")
+		}
+		return nil
+	}); err != nil || rows != 8 || len(referred) != 2 {
+		t.Fatal(rows, referred, err)
+	}
+	for ref, n := range referred {
+		if b.m[ref] == nil || n != 3 {
+			t.Error(ref, n)
+		}
 	}
 	// While a reader is between row and blob, a record beside its own is erased.
 	b.onGet = func(string) {
