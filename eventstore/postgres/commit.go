@@ -258,7 +258,7 @@ func (e *Engine) look(ctx context.Context, c *eventstore.Commit) (verdict, err e
 		case len(c.Rows) == 0 || h.First > c.Rows[0].Feed:
 			verdict = unknown("other processes committed since")
 		default:
-			rows, err := e.rows(ctx, tx.Conn(), 1, e.sql.feed, int64(1), eventKey(c.Shard, c.Rows[0].Feed-1), eventKey(c.Shard, c.Rows[0].Feed+1))
+			rows, err := e.rows(ctx, tx.Conn(), 1, e.sql.feed.sized, int64(1), eventKey(c.Shard, c.Rows[0].Feed-1), eventKey(c.Shard, c.Rows[0].Feed+1))
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,10 @@ func TestPlansUseIndexes(t *testing.T) {
 	defer s.Close()
 	statements := map[string]string{
 		"head": e.sql.head, "head, locked": e.sql.headFor, "logs": e.sql.logs, "changed": e.sql.changed, "since": e.sql.since,
-		"record": e.sql.record, "log": e.sql.readLog, "stream": e.sql.stream, "one": e.sql.one, "streams": e.sql.streams, "last": e.sql.last, "feed": e.sql.feed,
+		"record": e.sql.record, "streams": e.sql.streams, "last": e.sql.last,
+	}
+	for what, p := range map[string]paged{"log": e.sql.readLog, "stream": e.sql.stream, "one": e.sql.one, "feed": e.sql.feed} {
+		statements[what+", light"], statements[what+", sized"] = p.light, p.sized
 	}
 	for with, sql := range e.sql.commit {
 		statements[fmt.Sprintf("commit %06b", with)] = sql

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -82,7 +83,8 @@ type Engine struct {
 	mu   sync.Mutex
 	held map[int]*pgxpool.Conn // shards that are locked for their committer
 
-	names  sync.Map // key of a log → eventstore.LogID
+	names  sync.Map     // key of a log → eventstore.LogID
+	heavy  atomic.Int32 // so many pages more are read by size
 	listen listener
 	deaf   bool // tests: as if notifications did not arrive
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -165,7 +166,30 @@ type missingError struct{ what string }
 
 func (e *missingError) Error() string { return e.what + " is missing" }
 
-// rows reads a page.
+// heavyPages is how many pages are read by size after one that had big rows.
+const heavyPages = 32
+
+// page reads a page; the first argument is the limit.
+func (e *Engine) page(ctx context.Context, c *pgx.Conn, hint int, p paged, args ...any) ([]eventstore.Row, error) {
+	if e.heavy.Load() > 0 {
+		e.heavy.Add(-1)
+		return e.rows(ctx, c, hint, p.sized, args...)
+	}
+	rows, err := e.rows(ctx, c, hint, p.light, args...)
+	if errors.Is(err, errHeavy) {
+		e.heavy.Store(heavyPages)
+		return e.rows(ctx, c, hint, p.sized, args...)
+	}
+	return rows, err
+}
+
+// errHeavy says that a row's bytes were left out.
+var errHeavy = errors.New("a row is too big for a light page")
+
+// lightColumn says that they were not.
+const lightColumn = 10
+
+// rows reads what a statement gives.
 func (e *Engine) rows(ctx context.Context, c *pgx.Conn, hint int, sql string, args ...any) ([]eventstore.Row, error) {
 	r, err := c.Query(ctx, sql, args...)
 	if err != nil {
@@ -182,8 +206,12 @@ func scanRows(r pgx.Rows, hint int) ([]eventstore.Row, error) {
 	defer r.Close()
 	rows := make([]eventstore.Row, 0, hint)
 	for r.Next() {
+		v := r.RawValues()
+		if len(v) > lightColumn && v[lightColumn][0] == 0 {
+			return nil, errHeavy
+		}
 		rows = append(rows, eventstore.Row{})
-		if err := scanRow(r.RawValues(), &rows[len(rows)-1]); err != nil {
+		if err := scanRow(v, &rows[len(rows)-1]); err != nil {
 			return nil, err
 		}
 	}
@@ -258,7 +286,7 @@ func (e *Engine) ReadLog(ctx context.Context, pieces []eventstore.Piece, after u
 				continue
 			}
 			left := limit - len(rows)
-			part, err := e.rows(ctx, c, left, e.sql.readLog, int64(left), p.Key, signed(after), signed(p.UpTo))
+			part, err := e.page(ctx, c, left, e.sql.readLog, int64(left), p.Key, signed(after), signed(p.UpTo))
 			if err != nil {
 				return err
 			}
@@ -284,7 +312,7 @@ func join(rows, part []eventstore.Row) []eventstore.Row {
 func (e *Engine) ReadFeed(ctx context.Context, shard int, after uint64, limit int) (rows []eventstore.Row, more bool, err error) {
 	cut := (*eventstore.TruncatedError)(nil)
 	err = e.read(ctx, func(c *pgx.Conn) error {
-		rows, err = e.rows(ctx, c, min(limit, 1000), e.sql.feed, int64(limit), eventKey(shard, min(after, 1<<shardBits-1)), eventKey(shard+1, 0))
+		rows, err = e.page(ctx, c, min(limit, 1000), e.sql.feed, int64(limit), eventKey(shard, min(after, 1<<shardBits-1)), eventKey(shard+1, 0))
 		more = full(rows, limit)
 		if err != nil || len(rows) > 0 && rows[0].Feed == after+1 {
 			return err

@@ -15,12 +15,12 @@ type statements struct {
 	changed string // logs
 	since   string // rows
 	record  string
-	readLog string
-	stream  string
-	one     string // the stream of a log without ancestors
 	streams string
 	last    string
-	feed    string
+	readLog paged
+	stream  paged
+	one     paged // the stream of a log without ancestors
+	feed    paged
 }
 
 // Parts of a commit; the statement has only those that there is something for,
@@ -88,21 +88,32 @@ func commitSQL(schema, channel string, with int) string {
 	return b.String()
 }
 
-// What is read of an event. A page ends before the row by which it would get
-// beyond pageBytes a second time: sizes are known without fetching what is big.
+// What is read of an event.
 const (
 	rowColumns = "e.key, e.position, e.version, e.type, e.frame, e.data, e.packed, e.log, e.stream, s.name"
 	size       = "coalesce(octet_length(data), 0) + coalesce(octet_length(packed), 0)"
 )
 
+// paged reads a page in two ways: light costs less, but gives no bytes of a row
+// beyond lightBytes, and says so; sized ends the page before the row by which it
+// would get beyond pageBytes a second time. Sizes are known without fetching what
+// is big.
+type paged struct{ light, sized string }
+
+const lightBytes = 8 << 10
+
 // pageSQL reads a page in the order of an index. The limit stands directly on
 // the index scan, so that a generic plan, which knows no parameter, takes it.
-func pageSQL(schema, where, order string) string {
-	return fmt.Sprintf(`SELECT %s FROM (
-	SELECT *, sum(%s) OVER (ORDER BY %s ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM (
-		SELECT * FROM %s.events WHERE %s ORDER BY %s LIMIT $1) p) e
-	CROSS JOIN LATERAL (SELECT name FROM %s.streams WHERE stream = e.stream LIMIT 1) s
-	WHERE coalesce(before, 0) <= %d ORDER BY e.%s`, rowColumns, size, order, schema, where, order, schema, pageBytes, order)
+func pageSQL(schema, where, order string) paged {
+	from := fmt.Sprintf("FROM %s.events WHERE %s ORDER BY %s LIMIT $1", schema, where, order)
+	named := fmt.Sprintf("CROSS JOIN LATERAL (SELECT name FROM %s.streams WHERE stream = e.stream LIMIT 1) s", schema)
+	return paged{
+		light: fmt.Sprintf(`SELECT e.key, e.position, e.version, e.type, e.frame, CASE WHEN light THEN e.data END, CASE WHEN light THEN e.packed END, e.log, e.stream, s.name, light
+	FROM (SELECT *, %s <= %d AS light %s) e %s ORDER BY e.%s`, size, lightBytes, from, named, order),
+		sized: fmt.Sprintf(`SELECT %s FROM (
+	SELECT *, sum(%s) OVER (ORDER BY %s ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM (SELECT * %s) p) e
+	%s WHERE coalesce(before, 0) <= %d ORDER BY e.%s`, rowColumns, size, order, from, named, pageBytes, order),
+	}
 }
 
 // in puts the schema's name into a statement.

@@ -78,7 +78,7 @@ func (e *Engine) ReadStream(ctx context.Context, pieces []eventstore.Piece, stre
 	err = e.read(ctx, func(c *pgx.Conn) error {
 		rows, more = nil, false
 		if len(pieces) == 1 {
-			rows, err = e.rows(ctx, c, min(limit, 16), e.sql.one, int64(limit), pieces[0].Key, stream, signed(after))
+			rows, err = e.page(ctx, c, min(limit, 16), e.sql.one, int64(limit), pieces[0].Key, stream, signed(after))
 			more = full(rows, limit)
 			return err
 		}
@@ -95,7 +95,7 @@ func (e *Engine) ReadStream(ctx context.Context, pieces []eventstore.Piece, stre
 				continue
 			}
 			left := limit - len(rows)
-			part, err := e.rows(ctx, c, min(left, 16), e.sql.stream, int64(left), in[i].key, signed(after))
+			part, err := e.page(ctx, c, min(left, 16), e.sql.stream, int64(left), in[i].key, signed(after))
 			if err != nil {
 				return err
 			}
