@@ -67,7 +67,7 @@ func (s *Server) writeError(w nethttp.ResponseWriter, req *nethttp.Request, err 
 	id := trailOf(req).id
 	if code.status == 500 {
 		if req.Context().Err() == nil || !errors.Is(err, context.Canceled) {
-			s.Log.Error("request failed", slog.String("request_id", id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.Any("error", err), slog.Any("cause", e.Err))
+			s.Log.Error("request failed", slog.String("request_id", id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.Any("error", err), slog.Any("cause", e.Err), traceID(req.Context()))
 		}
 		e = &domain.Error{Code: domain.CodeInternal, Message: internalMessage}
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"varve/domain"
-	"varve/eventstore/tracing"
 )
 
 // How a noun's author adds routes. One file per noun:
@@ -249,10 +248,7 @@ func (s *Server) logRequest(req *nethttp.Request, tr *trail, w *watchedWriter, t
 		return
 	}
 	attrs := []slog.Attr{slog.String("request_id", tr.id), slog.String("method", req.Method), slog.String("path", req.URL.Path), slog.String("operation", tr.operation),
-		slog.Int("status", w.status), slog.Duration("took", took), slog.Int64("received", tr.received), slog.Int64("sent", w.bytes), slog.String("key", tr.key)}
-	if id := tracing.TraceID(ctx); id != "" {
-		attrs = append(attrs, slog.String("trace_id", id))
-	}
+		slog.Int("status", w.status), slog.Duration("took", took), slog.Int64("received", tr.received), slog.Int64("sent", w.bytes), slog.String("key", tr.key), traceID(ctx)}
 	s.Log.LogAttrs(ctx, slog.LevelDebug, "request", attrs...)
 }
 

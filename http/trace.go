@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"log/slog"
 	nethttp "net/http"
 	"strings"
 
@@ -9,6 +10,8 @@ import (
 	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"varve/eventstore/tracing"
 )
 
 // trace begins the span of a request, below the caller's where it names one by
@@ -35,6 +38,15 @@ func (s *Server) trace(ctx context.Context, req *nethttp.Request, tr *trail, w *
 		}
 		span.End()
 	}
+}
+
+// traceID is what a log line says of a request's trace: nothing where there is none.
+func traceID(ctx context.Context) slog.Attr {
+	id := tracing.TraceID(ctx)
+	if id == "" {
+		return slog.Attr{}
+	}
+	return slog.String("trace_id", id)
 }
 
 // methodOf is a request's method, of few: what no standard knows is _OTHER.

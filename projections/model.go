@@ -30,6 +30,8 @@ type model struct {
 	done    chan struct{}
 	err     atomic.Pointer[error]
 	filling atomic.Pointer[fillProgress]
+	// rebuilding is how far a rebuild beside what serves is; nil: none is under way.
+	rebuilding atomic.Pointer[fillProgress]
 	// building is held by whoever fills the file beside; it is free when sending does not wait.
 	building chan struct{}
 }
@@ -37,6 +39,14 @@ type model struct {
 type fillProgress struct {
 	done, total uint64
 	rate        float64
+}
+
+// part is how much of all is done, from 0 to 1.
+func (p *fillProgress) part() float64 {
+	if p.total == 0 {
+		return 0
+	}
+	return min(1, float64(p.done)/float64(p.total))
 }
 
 func (m *model) begin(fs []*follow.Follower, stop context.CancelFunc) {

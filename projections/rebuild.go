@@ -217,6 +217,15 @@ func (r *Runner) Rebuild(ctx context.Context, name string, progress func(done, t
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	told := progress
+	progress = func(done, total uint64, rate float64) {
+		m.rebuilding.Store(&fillProgress{done, total, rate})
+		if told != nil {
+			told(done, total, rate)
+		}
+	}
+	m.rebuilding.Store(&fillProgress{})
+	defer m.rebuilding.Store(nil)
 	if r.database != nil {
 		return r.rebuildShared(ctx, m, progress)
 	}

@@ -17,7 +17,9 @@ type ModelStatus struct {
 	Parked     []follow.Parked
 	Err        string  // why it stands still; empty where it runs
 	Filling    bool    // it is being filled for the first time
-	Rate       float64 // events a second, while it is being filled
+	Rate       float64 // events a second, while it is being filled or rebuilt
+	Rebuilding bool    // it is being built anew beside what serves
+	Built      float64 // part of the events that are in what is being filled or rebuilt, of all shards; 1 where nothing is
 }
 
 // Status tells where every model is, by model and shard.
@@ -26,7 +28,7 @@ func (r *Runner) Status() []ModelStatus {
 	var out []ModelStatus
 	for _, m := range r.models {
 		for shard := range r.store.Shards() {
-			s := ModelStatus{Model: m.name, Shard: shard, Applied: m.applied(shard)}
+			s := ModelStatus{Model: m.name, Shard: shard, Applied: m.applied(shard), Built: 1}
 			err := m.failure()
 			if fs := m.followers(); shard < len(fs) {
 				s.Parked = fs[shard].Parked()
@@ -37,9 +39,13 @@ func (r *Runner) Status() []ModelStatus {
 			s.Filling = m.p != nil && r.database != nil && m.current() == nil // here or by another process
 			if p := m.filling.Load(); p != nil {
 				s.Filling, s.Rate = true, p.rate
+				s.Built = p.part()
 				if r.store.Shards() == 1 {
 					s.Applied = p.done
 				}
+			}
+			if p := m.rebuilding.Load(); p != nil {
+				s.Rebuilding, s.Rate, s.Built = true, p.rate, p.part()
 			}
 			var failed error
 			if s.Head, failed = r.store.Head(ctx, shard); failed != nil && err == nil {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"varve/domain"
+	"varve/eventstore/tracing"
 	"varve/projections"
 	"varve/projections/vector"
 )
@@ -211,7 +214,7 @@ func (r *run) stages(ctx context.Context) error {
 		r.steps = append(r.steps, s)
 		began := r.engine.now()
 		before, pending, started := r.items, r.pending, r.started
-		err := r.stage(ctx, s)
+		err := r.traced(ctx, s)
 		if s.rec.Plan != "pushed_down" || err != nil {
 			s.rec.Output = len(r.items)
 		}
@@ -247,6 +250,18 @@ func (r *run) stages(ctx context.Context) error {
 		s.rec.DurationMicros = r.engine.now().Sub(began).Microseconds()
 	}
 	return nil
+}
+
+// traced is stage, within a span where the request is traced.
+func (r *run) traced(ctx context.Context, s *step) error {
+	ctx, span := tracing.Start(ctx, "stage")
+	err := r.stage(ctx, s)
+	if span.IsRecording() {
+		span.SetName("stage " + s.stage.ID)
+		span.SetAttributes(attribute.String("varve.stage", s.stage.Name), attribute.Int("varve.documents.in", s.rec.Input), attribute.Int("varve.documents.out", len(r.items)))
+	}
+	tracing.End(span, err)
+	return err
 }
 
 // stage fills in and runs one stage between its two filters.

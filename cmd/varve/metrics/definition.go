@@ -68,7 +68,9 @@ var (
 	modelParked  = gauge("model_parked_streams", "Streams whose events are left out because one could not be applied.", "model", "shard")
 	modelFailing = gauge("model_failing", "1 while a read model does not get on.", "model", "shard")
 	modelFilling = gauge("model_filling", "1 while a read model is filled for the first time; model_applied is how far it is.", "model", "shard")
-	modelRate    = gauge("model_filled_events_per_second", "How fast a read model is being filled; 0 where it is not.", "model", "shard")
+	modelRate    = gauge("model_filled_events_per_second", "How fast a read model is being filled or rebuilt; 0 where it is not.", "model", "shard")
+	modelRebuild = gauge("model_rebuilding", "1 while a read model is built anew beside the one that serves.", "model", "shard")
+	modelBuilt   = gauge("model_built_ratio", "Part of the records that are in what is being filled or rebuilt, of all shards; 1 where nothing is.", "model", "shard")
 
 	relayPublished = counter("relay_published_total", "Records acknowledged by Kafka, those published again among them.", "store")
 	relayRetries   = counter("relay_retries_total", "Pages that Kafka did not take whole, and that are tried again.", "store")

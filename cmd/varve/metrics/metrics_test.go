@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +76,7 @@ func everything(t *testing.T) *metrics.Metrics {
 	m.Watch(metrics.Sources{
 		Stores: map[string]eventstore.Follower{"log": store},
 		Models: func() []projections.ModelStatus {
-			return []projections.ModelStatus{{Model: "documents", Shard: 2, Applied: 7, Head: 9, Lag: 2, LagSeconds: 1.5, Parked: make([]follow.Parked, 1), Err: "disk"}}
+			return []projections.ModelStatus{{Model: "documents", Shard: 2, Applied: 7, Head: 9, Lag: 2, LagSeconds: 1.5, Parked: make([]follow.Parked, 1), Err: "disk", Rebuilding: true, Built: 0.25}}
 		},
 		Relays: map[string][]*follow.Follower{"log": {{Store: store}}},
 		Batches: func(context.Context) ([]projections.BatchRow, error) {
@@ -98,6 +99,7 @@ func TestEverythingIsCounted(t *testing.T) {
 		`varve_appended_events_total{store="log",type="bucket.saved"} 1`, `varve_appended_events_total{store="log",type="other"} 1`,
 		`varve_commit_records_sum{store="log"} 2`, `varve_commit_appends_count{store="log"} 1`, `varve_feed_head{shard="0",store="log"} 2`,
 		`varve_model_lag_events{model="documents",shard="2"} 2`, `varve_model_lag_seconds{model="documents",shard="2"} 1.5`,
+		`varve_model_built_ratio{model="documents",shard="2"} 0.25`, `varve_model_rebuilding{model="documents",shard="2"} 1`,
 		`varve_model_parked_streams{model="documents",shard="2"} 1`, `varve_model_failing{model="documents",shard="2"} 1`,
 		`varve_follower_records_total{model="documents"} 3`, `varve_follower_errors_total{model="documents"} 1`,
 		`varve_relay_published_total{store="log"} 3`, `varve_relay_retries_total{store="log"} 1`, `varve_relay_lag_events{shard="0",store="log"} 2`,
@@ -186,9 +188,9 @@ func TestCallersMakeNoSeries(t *testing.T) {
 // scrape no longer than two and a half seconds, and is not asked again while it hangs.
 func TestSourcesThatHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, release, begun := metrics.New(metrics.Build{}), make(chan struct{}), 0
+		m, release, begun := metrics.New(metrics.Build{}), make(chan struct{}), atomic.Int32{}
 		m.Watch(metrics.Sources{
-			Models:  func() []projections.ModelStatus { begun++; <-release; return nil },
+			Models:  func() []projections.ModelStatus { begun.Add(1); <-release; return nil },
 			Batches: func(context.Context) ([]projections.BatchRow, error) { panic("secret") },
 			Index:   func(context.Context) (metrics.Index, error) { return metrics.Index{}, errors.New("closed") },
 			Health:  func(context.Context) map[string]string { return map[string]string{"store": ""} },
@@ -211,8 +213,8 @@ func TestSourcesThatHang(t *testing.T) {
 		if want := fmt.Sprint(map[string]float64{"models": 0, "batches": 0, "index": 0, "health": 1}); fmt.Sprint(up) != want {
 			t.Errorf("%v, want %s", up, want)
 		}
-		if begun != 1 {
-			t.Errorf("the source was asked %d times", begun)
+		if n := begun.Load(); n != 1 {
+			t.Errorf("the source was asked %d times", n)
 		}
 		close(release)
 		synctest.Wait()

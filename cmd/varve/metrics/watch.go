@@ -50,7 +50,7 @@ func (m *Metrics) Watch(s Sources) {
 		w := &watch{}
 		w.add("feed", len(s.Stores) > 0, func(ctx context.Context) ([]prometheus.Metric, error) { return heads(ctx, s.Stores) }, feedHead)
 		w.add("models", s.Models != nil, func(context.Context) ([]prometheus.Metric, error) { return models(s.Models()), nil },
-			modelApplied, modelLag, modelSeconds, modelParked, modelFailing, modelFilling, modelRate)
+			modelApplied, modelLag, modelSeconds, modelParked, modelFailing, modelFilling, modelRate, modelRebuild, modelBuilt)
 		w.add("relay", len(s.Relays) > 0, func(ctx context.Context) ([]prometheus.Metric, error) { return relays(ctx, s.Relays) }, relayPosition, relayLag, relaySeconds, relayFailing)
 		w.add("batches", s.Batches != nil, func(ctx context.Context) ([]prometheus.Metric, error) { return batches(ctx, s.Batches) }, batchesActive, batchObjects)
 		w.add("index", s.Index != nil, func(ctx context.Context) ([]prometheus.Metric, error) { return index(ctx, s.Index) }, indexMemory, indexBytes, indexRows, indexUsed, indexCache, indexNamespaces)
@@ -184,7 +184,7 @@ func models(all []projections.ModelStatus) (out []prometheus.Metric) {
 		shard := strconv.Itoa(s.Shard)
 		out = append(out, modelApplied.is(float64(s.Applied), s.Model, shard), modelLag.is(float64(s.Lag), s.Model, shard), modelSeconds.is(s.LagSeconds, s.Model, shard),
 			modelParked.is(float64(len(s.Parked)), s.Model, shard), modelFailing.is(flag(s.Err != ""), s.Model, shard), modelFilling.is(flag(s.Filling), s.Model, shard),
-			modelRate.is(s.Rate, s.Model, shard))
+			modelRate.is(s.Rate, s.Model, shard), modelRebuild.is(flag(s.Rebuilding), s.Model, shard), modelBuilt.is(s.Built, s.Model, shard))
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	nethttp "net/http"
 	"path/filepath"
@@ -203,6 +204,37 @@ func TestOneRequestIsOneTrace(t *testing.T) {
 	}
 }
 
+// A search is traced with its stages, and so is the record that is kept of it.
+func TestSearchesAreTraced(t *testing.T) {
+	seen := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(seen))
+	w := newWorld(t, filepath.Join(t.TempDir(), "data"), func(c *serve.Config) { c.Tracing = provider })
+	defer w.v.Close()
+	chance := rand.New(rand.NewPCG(1, 1))
+	if err := w.write(t.Context(), chance, 10); err != nil {
+		t.Fatal(err)
+	}
+	ctx, request := provider.Tracer("test").Start(t.Context(), "request")
+	if _, err := w.query(ctx, chance); err != nil {
+		t.Fatal(err)
+	}
+	request.End()
+	names := map[string]bool{}
+	for _, s := range seen.Ended() {
+		if s.SpanContext().TraceID() == request.SpanContext().TraceID() {
+			names[s.Name()] = true
+		}
+	}
+	if !names["stage feature_search"] || !names["append"] {
+		t.Errorf("spans %v", names)
+	}
+	for record, err := range w.v.Executed.Feed(t.Context(), 0, 0, 0) {
+		if c, ok := tracing.ParseParent(record.Meta.TraceParent); err != nil || !ok || c.TraceID() != request.SpanContext().TraceID() {
+			t.Errorf("execution record: trace parent %q, %v", record.Meta.TraceParent, err)
+		}
+	}
+}
+
 // headersOf reads the first messages of the topic.
 func headersOf(t *testing.T, address string, n int) (all []map[string]string) {
 	t.Helper()
@@ -298,7 +330,7 @@ func TestMetricsOfAServer(t *testing.T) {
 	r.namespace(t, "measured")
 	for i := range 50 {
 		r.ask(t, "GET", fmt.Sprintf("/v1/buckets/bkt_%d", i), "", "X-Namespace", "measured")
-		r.ask(t, "GET", fmt.Sprintf("/nothing/%d", i), "")
+		r.ask(t, "GET", fmt.Sprintf("/unheard-of/%d", i), "")
 	}
 	var text string
 	eventually(t, "everything is published and applied", func() bool {
@@ -337,7 +369,7 @@ func TestMetricsOfAServer(t *testing.T) {
 	if strings.Contains(text, "} 0\n") && strings.Contains(text, "varve_collector_up{") && regexp.MustCompile(`varve_collector_up\{[^}]*\} 0`).MatchString(text) {
 		t.Error("a group could not be looked up")
 	}
-	if strings.Contains(text, "bkt_7") || strings.Contains(text, "nothing") {
+	if strings.Contains(text, "bkt_7") || strings.Contains(text, "unheard") {
 		t.Error("a caller's path became a label")
 	}
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
