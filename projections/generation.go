@@ -183,11 +183,15 @@ func (d *database) takeOver(ctx context.Context, m *model, f *file) error {
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it changes nothing
 	var old string
+	var building int64
 	if _, err := tx.ExecContext(ctx, `SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '20s'`); err != nil {
 		return err
 	}
-	if err := tx.QueryRowContext(ctx, `SELECT schema FROM `+d.prefix+`.serving WHERE base = $1 FOR UPDATE`, base(m.p)).Scan(&old); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT schema, building FROM `+d.prefix+`.serving WHERE base = $1 FOR UPDATE`, base(m.p)).Scan(&old, &building); err != nil {
 		return err
+	}
+	if d.schema(base(m.p), building) != f.path {
+		return nil // another process, without a lease in common, was faster
 	}
 	if old != "" {
 		if err := d.closeOld(ctx, tx, old, fs); err != nil {
