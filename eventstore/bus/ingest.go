@@ -126,6 +126,7 @@ func (s *Source) follow(ctx context.Context) error {
 	}
 	defer sender.Close()
 	config.Consumer.Return.Errors = true
+	config.Consumer.Group.Session.Timeout, config.Consumer.Group.Heartbeat.Interval = 6*time.Second, 2*time.Second // the least that Kafka takes unasked: who vanished is missed soon
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
 	if s.Latest {
 		config.Consumer.Offsets.Initial = sarama.OffsetNewest

@@ -31,7 +31,7 @@ type tenant struct {
 }
 
 // newTenant opens a server on the bus that VARVE_TEST_KAFKA names, else on one in this process.
-func newTenant(t *testing.T, bucket string) *tenant {
+func newTenant(t *testing.T, bucket string, change ...func(*Config)) *tenant {
 	t.Helper()
 	address := os.Getenv("VARVE_TEST_KAFKA")
 	if address == "" {
@@ -43,8 +43,12 @@ func newTenant(t *testing.T, bucket string) *tenant {
 		address = c.ListenAddrs()[0]
 	}
 	name := rand.Text()
-	v, err := Open(t.Context(), Config{Data: t.TempDir(), Workers: 2, MaxBody: 1 << 20, RateLimit: -1, Drain: 5 * time.Second, LogLevel: "error",
-		Bus: "kafka://" + address + "?topic=test." + name + ".events"})
+	config := Config{Data: t.TempDir(), Workers: 2, MaxBody: 1 << 20, RateLimit: -1, Drain: 5 * time.Second, LogLevel: "error",
+		Bus: "kafka://" + address + "?topic=test." + name + ".events"}
+	for _, f := range change {
+		f(&config)
+	}
+	v, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,11 +131,12 @@ func (s *tenant) run() (stop func()) {
 // send writes values to the topic, value i to partition i mod partitions.
 func (s *tenant) send(values ...string) {
 	s.t.Helper()
+	all := make([]*kgo.Record, len(values))
 	for i, v := range values {
-		r := &kgo.Record{Topic: s.topic, Partition: int32(i % partitionsOfOrders), Key: fmt.Appendf(nil, "k%d", i), Value: []byte(v), Headers: []kgo.RecordHeader{{Key: "tenant", Value: []byte("acme")}}}
-		if err := s.client.ProduceSync(s.t.Context(), r).FirstErr(); err != nil {
-			s.t.Fatal(err)
-		}
+		all[i] = &kgo.Record{Topic: s.topic, Partition: int32(i % partitionsOfOrders), Key: fmt.Appendf(nil, "k%d", i), Value: []byte(v), Headers: []kgo.RecordHeader{{Key: "tenant", Value: []byte("acme")}}}
+	}
+	if err := s.client.ProduceSync(s.t.Context(), all...).FirstErr(); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
@@ -140,7 +145,7 @@ const partitionsOfOrders = 2
 // until asks until the answer is as wanted.
 func (s *tenant) until(what, method, path, body string, holds func(map[string]any) bool) map[string]any {
 	s.t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		answer := s.do(method, path, body)
 		if holds(answer) {
 			return answer
