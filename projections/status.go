@@ -25,10 +25,15 @@ type ModelStatus struct {
 // Status tells where every model is, by model and shard.
 func (r *Runner) Status() []ModelStatus {
 	ctx := context.Background()
+	heads := make([]uint64, r.store.Shards())
+	failed := make([]error, len(heads))
+	for shard := range heads {
+		heads[shard], failed[shard] = r.store.Head(ctx, shard)
+	}
 	var out []ModelStatus
 	for _, m := range r.models {
-		for shard := range r.store.Shards() {
-			s := ModelStatus{Model: m.name, Shard: shard, Applied: m.applied(shard), Built: 1}
+		for shard := range heads {
+			s := ModelStatus{Model: m.name, Shard: shard, Applied: m.applied(shard), Head: heads[shard], Built: 1}
 			err := m.failure()
 			if fs := m.followers(); shard < len(fs) {
 				s.Parked = fs[shard].Parked()
@@ -40,16 +45,15 @@ func (r *Runner) Status() []ModelStatus {
 			if p := m.filling.Load(); p != nil {
 				s.Filling, s.Rate = true, p.rate
 				s.Built = p.part()
-				if r.store.Shards() == 1 {
+				if len(heads) == 1 {
 					s.Applied = p.done
 				}
 			}
 			if p := m.rebuilding.Load(); p != nil {
 				s.Rebuilding, s.Rate, s.Built = true, p.rate, p.part()
 			}
-			var failed error
-			if s.Head, failed = r.store.Head(ctx, shard); failed != nil && err == nil {
-				err = failed
+			if err == nil {
+				err = failed[shard]
 			}
 			if err != nil {
 				s.Err = err.Error()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,9 +15,23 @@ import (
 	"varve/projections"
 )
 
+// statuses keeps where the read models are for a moment, for checks and scrapes
+// that ask at the same time.
+type statuses struct {
+	mu  sync.Mutex
+	at  time.Time
+	all []projections.ModelStatus
+}
+
 // status is where every read model is, of the log and of execution records.
 func (v *Varve) status() []projections.ModelStatus {
-	return append(v.Models.Status(), v.Reads.Executions.Status()...)
+	v.statuses.mu.Lock()
+	defer v.statuses.mu.Unlock()
+	if time.Since(v.statuses.at) > 250*time.Millisecond {
+		v.statuses.all = append(v.Models.Status(), v.Reads.Executions.Status()...)
+		v.statuses.at = time.Now()
+	}
+	return v.statuses.all
 }
 
 // absent is a reason that may be shown to everybody.
@@ -86,7 +101,7 @@ func (v *Varve) checkIndex() func(context.Context) error {
 		}
 		found, left := map[int]uint64{}, map[int]uint64{}
 		var err error
-		for _, m := range v.Models.Status() {
+		for _, m := range v.status() {
 			if m.Model != indexModel {
 				continue
 			}

@@ -24,6 +24,7 @@ type observing struct {
 	provider trace.TracerProvider        // of spans; nil: none are made
 	flush    func(context.Context) error // sends what was recorded; nil: there is nothing to send
 	listener net.Listener                // of --metrics-listen; nil: none
+	statuses statuses
 }
 
 // observe begins to watch, before anything is opened that is watched.
