@@ -9,15 +9,17 @@ CACHE   := $(CURDIR)/.cache
 PYTHON  := $(CACHE)/venv/bin/python
 LINT    := $(CACHE)/bin/golangci-lint
 BINARY  := bin/varve
+HELM    := $(CACHE)/bin/helm
 LISTEN  ?= 127.0.0.1:8080
 DATA    ?= varve-data
 FUZZTIME ?= 20s
 
 GOLANGCI_VERSION := v2.15.0
+HELM_VERSION := v3.22.0
 # Go itself is pinned by go.mod; a go.sum line that is missing is an error, not something to fix silently.
 export GOFLAGS ?= -mod=readonly
 
-.PHONY: help build run test quick up down lint lint-tool race bench bench-distributed fuzz nightly python clean
+.PHONY: help build run test quick up down lint lint-tool helm-tool race bench bench-distributed fuzz nightly python clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -29,7 +31,7 @@ build: ## bin/varve, one static binary
 run: build ## a running Varve with the demo (LISTEN=host:port, DATA=directory); needs Go alone
 	@deploy/run.sh $(BINARY) $(DATA) $(LISTEN)
 
-test: python lint-tool build ## everything that CI asks: lint, all suites, then the race detector; nothing may be skipped
+test: python lint-tool helm-tool build ## everything that CI asks: lint, all suites, then the race detector; nothing may be skipped
 	@$(MAKE) --no-print-directory lint
 	@deploy/test.sh all $(PYTHON) $(CURDIR)/$(BINARY)
 	@deploy/test.sh race $(PYTHON) $(CURDIR)/$(BINARY)
@@ -59,6 +61,16 @@ $(LINT)-$(GOLANGCI_VERSION):
 	@GOFLAGS= GOBIN=$(CACHE)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@ln -sf golangci-lint $@
 
+helm-tool: $(HELM)-$(HELM_VERSION)
+
+$(HELM)-$(HELM_VERSION):
+	@echo "installing helm $(HELM_VERSION) into .cache/bin (one to three minutes)"
+	@mkdir -p $(CACHE)/bin
+	@rm -f $(HELM)*
+	@GOFLAGS= CGO_ENABLED=0 GOBIN=$(CACHE)/bin go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+	@mv $(HELM) $@
+	@ln -sf $(notdir $@) $(HELM)
+
 python: ## the official client, in .cache/venv; also gcc for the race detector
 	@deploy/prepare.sh $(CACHE)/venv
 
@@ -71,7 +83,7 @@ bench-distributed: ## the same for PostgreSQL and Kafka, beside bare programs on
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@deploy/fuzz.sh $(FUZZTIME)
 
-nightly: python build ## long crash, property, fuzz and race runs; the result is kept in docs/nightly.md
+nightly: python helm-tool build ## long crash, property, fuzz and race runs; the result is kept in docs/nightly.md
 	@deploy/nightly.sh $(PYTHON) $(CURDIR)/$(BINARY)
 
 clean: down ## remove what was built here (not the demo's data)

@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${VARVE_SERVICES:-}" ] || exec deploy/services/with.sh deploy/nightly.sh "$@"
-export VARVE_CLIENT_PYTHON=$1 VARVE_BINARY=$2 VARVE_REQUIRE_SUITES=1
+export VARVE_CLIENT_PYTHON=$1 VARVE_BINARY=$2 VARVE_REQUIRE_SUITES=1 VARVE_HELM=$PWD/.cache/bin/helm
 export VARVE_NIGHTLY=1 VARVE_CRASH_ROUNDS=${VARVE_CRASH_ROUNDS:-200}
 mkdir -p .cache
 go build -o .cache/suites ./deploy/suites || exit 1

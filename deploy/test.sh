@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 # With the services of deploy/services beside it.
 [ -n "${VARVE_SERVICES:-}" ] || exec deploy/services/with.sh deploy/test.sh "$@"
 mode=$1
-export VARVE_CLIENT_PYTHON=$2 VARVE_BINARY=$3 VARVE_REQUIRE_SUITES=1
+export VARVE_CLIENT_PYTHON=$2 VARVE_BINARY=$3 VARVE_REQUIRE_SUITES=1 VARVE_HELM=$PWD/.cache/bin/helm
 mkdir -p .cache
 go build -o .cache/suites ./deploy/suites
 
