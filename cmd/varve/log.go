@@ -14,13 +14,17 @@ import (
 
 type logCmd struct {
 	Verify verifyCmd `cmd:"" help:"Recompute the hash chains of every log. Without a running server, of a directory; else through the server."`
+	Sign   signCmd   `cmd:"" help:"Sign the newest position of every log of a directory or database, for log verify to hold against it later. Keep the file elsewhere."`
 	Tail   tailCmd   `cmd:"" help:"Print the records of a log as they come."`
 }
 
 type verifyCmd struct {
-	Data string `help:"Directory to verify; empty: ask the server." env:"VARVE_DATA" type:"path"`
-	URL  string `help:"Address of the server." default:"http://127.0.0.1:8080" env:"VARVE_URL"`
-	Key  string `help:"API key of an administrator." env:"VARVE_KEY"`
+	Data        string `help:"What to verify: a directory, or postgres://user@host/database; empty: ask the server." env:"VARVE_DATA"`
+	Blobs       string `help:"Where its blobs are: a directory, or s3://bucket; empty: in the directory." env:"VARVE_BLOBS"`
+	Checkpoints string `help:"File that log sign wrote: a log that ends before it, or was written anew, is told." type:"existingfile"`
+	SignedBy    string `help:"File of the key that signed it, or of its public half." type:"existingfile"`
+	URL         string `help:"Address of the server." default:"http://127.0.0.1:8080" env:"VARVE_URL"`
+	Key         string `help:"API key of an administrator." env:"VARVE_KEY"`
 }
 
 // verified is what verifying one log found.
@@ -68,7 +72,11 @@ func (c verifyCmd) Run(ctx context.Context, o output) error {
 
 func (c verifyCmd) verify(ctx context.Context) ([]verified, error) {
 	if c.Data != "" {
-		reports, err := serve.Verify(ctx, c.Data)
+		signed, key, err := c.checkpoints()
+		if err != nil {
+			return nil, err
+		}
+		reports, err := serve.Verify(ctx, serve.Place{Store: c.Data, Blobs: c.Blobs}, signed, key)
 		var locked *serve.LockedError
 		if !errors.As(err, &locked) || c.Key == "" {
 			var logs []verified
@@ -80,6 +88,9 @@ func (c verifyCmd) verify(ctx context.Context) ([]verified, error) {
 		if locked.Address != "" {
 			c.URL = locked.Address
 		}
+	}
+	if c.Checkpoints != "" {
+		return nil, errors.New("--checkpoints are held against what lies in --data while no server uses it: stop the server, or leave them out")
 	}
 	api, err := remote{URL: c.URL, Key: c.Key}.client()
 	if err != nil {

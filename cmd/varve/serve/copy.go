@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,9 +52,15 @@ type kept struct {
 	state      state.Store
 }
 
-// open locks a directory and opens everything of a place. Shards are those that a
-// store is made with where there is none; 0 for a source, which must exist.
-func (p Place) open(ctx context.Context, logShards, executionShards int, source bool) (k *kept, err error) {
+// opening says what a place is opened for.
+type opening struct {
+	source         bool // it must exist, and its blobs are not written
+	alone          bool // no other process may have it; of a directory never
+	log, execution int  // shards of stores that are made
+}
+
+// open locks a directory and opens everything of a place.
+func (p Place) open(ctx context.Context, o opening) (k *kept, err error) {
 	k = &kept{}
 	opened := k
 	defer func() {
@@ -63,7 +70,7 @@ func (p Place) open(ctx context.Context, logShards, executionShards int, source 
 	}()
 	blobs := p.Blobs
 	if !isPostgres(p.Store) {
-		if _, err := os.Stat(filepath.Join(p.Store, "log.db")); source && err != nil {
+		if _, err := os.Stat(filepath.Join(p.Store, "log.db")); o.source && err != nil {
 			return nil, fmt.Errorf("%s holds no log: name the directory of a server", p.Store)
 		}
 		if k.dir, err = lock(p.Store); err != nil {
@@ -73,33 +80,46 @@ func (p Place) open(ctx context.Context, logShards, executionShards int, source 
 			blobs = k.dir.file("blobs")
 		}
 	}
-	if k.blobs, err = blob.Open(ctx, blobs, blob.Options{ReadOnly: source}); err != nil {
+	if k.blobs, err = blob.Open(ctx, blobs, blob.Options{ReadOnly: o.source}); err != nil {
 		return nil, err
 	}
-	attached := func(scope string) (o eventstore.Options) {
-		if source || strings.HasPrefix(p.Blobs, "s3://") { // of a source they may lie in either place
-			o.Blobs = k.blobs.Packed(scope)
+	attached := func(scope string) (options eventstore.Options) {
+		if o.source || strings.HasPrefix(p.Blobs, "s3://") { // of a source they may lie in either place
+			options.Blobs = k.blobs.Packed(scope)
 		}
-		return o
+		return options
 	}
 	if k.dir != nil {
 		k.state = state.OpenDirectory(k.dir.path)
-		if k.log, err = sqlite.Open(k.dir.file("log.db"), sqlite.Options{Options: attached("log"), Shards: logShards}); err == nil {
-			k.executions, err = sqlite.Open(k.dir.file("executions.db"), sqlite.Options{Options: attached("executions"), Shards: executionShards})
+		if _, err := os.Stat(k.dir.file("executions.db")); o.execution == 0 && errors.Is(err, fs.ErrNotExist) {
+			o.execution = executionShards
 		}
-		return k, err
+	} else {
+		shared, err := postgres.OpenState(ctx, p.Store, postgres.StateOptions{})
+		if err != nil {
+			return nil, err
+		}
+		k.state = shared
+		if o.alone {
+			if err := alone(ctx, shared); err != nil {
+				return nil, err
+			}
+		}
 	}
-	shared, err := postgres.OpenState(ctx, p.Store, postgres.StateOptions{})
-	if err != nil {
+	one := func(file, schema string, shards int) (eventstore.Owner, error) {
+		options := attached(strings.TrimSuffix(file, ".db"))
+		if k.dir != nil {
+			return sqlite.Open(k.dir.file(file), sqlite.Options{Options: options, Shards: shards})
+		}
+		return postgres.Open(ctx, p.Store, postgres.Options{Options: options, Schema: schema, Shards: shards})
+	}
+	if k.log, err = one("log.db", "varve", o.log); err != nil {
 		return nil, err
 	}
-	k.state = shared
-	if err := alone(ctx, shared); err != nil {
-		return nil, err
+	if n, err := heads(ctx, k.log); o.source && err == nil && n == 0 {
+		return nil, errors.New("there is no record in it: name the directory or the database of a server")
 	}
-	if k.log, err = postgres.Open(ctx, p.Store, postgres.Options{Options: attached("log"), Shards: logShards}); err == nil {
-		k.executions, err = postgres.Open(ctx, p.Store, postgres.Options{Options: attached("executions"), Schema: "varve_executions", Shards: executionShards})
-	}
+	k.executions, err = one("executions.db", "varve_executions", o.execution)
 	return k, err
 }
 
@@ -157,12 +177,12 @@ func Copy(ctx context.Context, from, to Place, progress Progress) (done Copied, 
 	if from.Store == to.Store || !isPostgres(from.Store) && !isPostgres(to.Store) && filepath.Clean(from.Store) == filepath.Clean(to.Store) {
 		return done, errors.New("--from and --to are the same: name another target")
 	}
-	src, err := from.open(ctx, 0, 0, true)
+	src, err := from.open(ctx, opening{source: true, alone: true})
 	if err != nil {
 		return done, fmt.Errorf("--from: %w", err)
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
-	dst, err := to.open(ctx, src.log.Shards(), src.executions.Shards(), false)
+	dst, err := to.open(ctx, opening{alone: true, log: src.log.Shards(), execution: src.executions.Shards()})
 	if err != nil {
 		return done, fmt.Errorf("--to: %w", err)
 	}

@@ -31,7 +31,7 @@ func Sweep(ctx context.Context, p Place, remove bool) (found []Unreferenced, swe
 	if err := p.check("--store", "--blobs"); err != nil {
 		return nil, swept, err
 	}
-	k, err := p.open(ctx, 0, 0, true)
+	k, err := p.open(ctx, opening{source: true, alone: remove})
 	if err != nil {
 		return nil, swept, err
 	}
