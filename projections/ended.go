@@ -75,13 +75,14 @@ func (e endings) put(log int64, id string, d ending) {
 	e[log][id] = append(e[log][id], d)
 }
 
-// add remembers the deletion of a group in the table, too.
-func (e endings) add(ctx context.Context, tx *Tx, c *change) error {
-	e.put(c.log, c.id, ending{c.version, c.position})
-	_, err := tx.ExecContext(ctx, `INSERT INTO ended (log, id, version, position) VALUES ($1, $2, $3, $4) ON CONFLICT (log, id, version) DO NOTHING`,
-		c.log, c.id, c.version, c.position)
-	return err
-}
+// endedRows and newLogs write the two tables.
+var (
+	endedRows = bulk{before: `INSERT INTO ended (log, id, version, position) VALUES `, width: 4, after: ` ON CONFLICT (log, id, version) DO NOTHING`}
+	newLogs   = bulk{before: `INSERT INTO logs (key, log) VALUES `, width: 2}
+)
+
+// ended is the row of a group's deletion.
+func (c *change) ended() []any { return []any{c.log, c.id, c.version, c.position} }
 
 // end is the position at which something that was checked against a version of
 // the configuration ends: open where nothing deleted it since.

@@ -73,21 +73,20 @@ type thing struct {
 
 // fold turns changes into rows to write and rows to end.
 type fold struct {
-	h       *history
-	filling bool // it knows all things, and the tables have no indexes
-	things  map[int64]map[string]*thing
-	ended   endings
-	rows    []any // flat
-	data    []any // flat: row and data
-	fresh   []*thing
-	closed  []closing
+	h      *history
+	things map[int64]map[string]*thing
+	ended  endings
+	rows   []any // flat
+	data   []any // flat: row and data
+	fresh  []*thing
+	closed []closing
 }
 
 type closing struct{ row, to int64 }
 
 // fold begins over what the tables hold.
-func (h *history) fold(filling bool) *fold {
-	return &fold{h: h, filling: filling, things: map[int64]map[string]*thing{}, ended: endings{}}
+func (h *history) fold() *fold {
+	return &fold{h: h, things: map[int64]map[string]*thing{}, ended: endings{}}
 }
 
 func (f *fold) put(log int64, id string, t *thing) {
@@ -134,7 +133,19 @@ func (f *fold) write(c *change) {
 	f.rows = append(f.rows, c.more...)
 }
 
-// apply folds changes.
+// change folds what needs no look into the tables, where all that is in them of a thing is known.
+func (f *fold) change(c *change) {
+	switch c.kind {
+	case writes:
+		f.write(c)
+	case deletes:
+		f.end(f.things[c.log][c.id], c.position)
+	case ends:
+		f.endGroup(c)
+	}
+}
+
+// apply folds changes over what the tables hold.
 func (f *fold) apply(ctx context.Context, tx *Tx, changes []change) error {
 	for i := range changes {
 		if err := f.ended.read(ctx, tx, changes[i].log, changes[i].name); err != nil {
@@ -150,14 +161,10 @@ func (f *fold) apply(ctx context.Context, tx *Tx, changes []change) error {
 			return err
 		}
 		for i := range changes[:n] {
-			if c := &changes[i]; c.kind == writes {
-				f.write(c)
-			} else {
-				f.end(f.things[c.log][c.id], c.position)
-			}
+			f.change(&changes[i])
 		}
 		if n < len(changes) {
-			if err := f.endGroup(ctx, tx, &changes[n]); err != nil {
+			if err := f.endRows(ctx, tx, &changes[n]); err != nil {
 				return err
 			}
 			n++
@@ -170,9 +177,6 @@ func (f *fold) apply(ctx context.Context, tx *Tx, changes []change) error {
 // supersede ends the rows in the table that the changes supersede, all in a few
 // statements, and learns from them when their things were created.
 func (f *fold) supersede(ctx context.Context, tx *Tx, changes []change) error {
-	if f.filling {
-		return nil // it knows all
-	}
 	type thingKey struct {
 		log int64
 		id  string
@@ -220,19 +224,21 @@ func (h *history) superseding() bulk {
 			RETURNING ` + t + `.row, ` + t + `.log, ` + t + `.` + h.id + `, ` + t + `.valid_from, ` + t + `.valid_to, ` + t + `.created, ` + t + `.` + h.group}
 }
 
-// endGroup ends all things of a group: those that the fold knows and, unless it
-// knows all, those in the table.
-func (f *fold) endGroup(ctx context.Context, tx *Tx, c *change) error {
-	if err := f.ended.add(ctx, tx, c); err != nil {
-		return err
-	}
+// endGroup ends all things of a group that the fold knows.
+func (f *fold) endGroup(c *change) {
+	f.ended.put(c.log, c.id, ending{c.version, c.position})
 	for _, t := range f.things[c.log] {
 		if t.group == c.id {
 			f.end(t, c.position)
 		}
 	}
-	if f.filling {
-		return nil
+}
+
+// endRows ends all things of a group: those that the fold knows, and those in the table.
+func (f *fold) endRows(ctx context.Context, tx *Tx, c *change) error {
+	f.endGroup(c)
+	if err := endedRows.write(ctx, tx, c.ended()); err != nil {
+		return err
 	}
 	if err := f.flush(ctx, tx); err != nil {
 		return err
@@ -244,86 +250,56 @@ func (f *fold) endGroup(ctx context.Context, tx *Tx, c *change) error {
 	return nil
 }
 
-func (f *fold) readThings(ctx context.Context, tx *Tx, query string, args ...any) error {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		t := &thing{pending: -1}
-		var log int64
-		var id string
-		if err := rows.Scan(&t.row, &log, &id, &t.from, &t.to, &t.created, &t.group); err != nil {
-			return err
-		}
-		f.put(log, id, t)
-	}
-	return rows.Err()
-}
-
 // flush writes what was folded.
 func (f *fold) flush(ctx context.Context, tx *Tx) error {
-	h := f.h
-	err := bulk{before: `INSERT OR ROLLBACK INTO ` + h.table + ` (` + h.columns() + `) VALUES `, width: h.width()}.write(ctx, tx, f.rows)
-	if err != nil {
+	if err := f.h.writeData(ctx, tx, f.data); err != nil {
 		return err
 	}
-	if err := (bulk{before: `INSERT OR ROLLBACK INTO ` + h.table + `_data (row, data) VALUES `, width: 2}).write(ctx, tx, f.data); err != nil {
+	if err := f.h.writeRows(ctx, tx, f.rows, f.closed); err != nil {
 		return err
 	}
-	slices.SortFunc(f.closed, func(a, b closing) int { return cmp.Compare(a.row, b.row) })
-	values := make([]any, 0, 2*len(f.closed))
-	for _, c := range f.closed {
-		values = append(values, c.row, c.to)
-	}
-	err = bulk{before: `WITH ending (row, until) AS (VALUES `, width: 2,
-		after: `) UPDATE OR ROLLBACK ` + h.table + ` SET valid_to = ending.until FROM ending WHERE ` + h.table + `.row = ending.row`}.write(ctx, tx, values)
-	if err != nil {
-		return err
-	}
+	f.written()
+	clear(f.rows)
+	clear(f.data)
+	f.rows, f.data, f.closed = f.rows[:0], f.data[:0], f.closed[:0]
+	return nil
+}
+
+// written says that rows are in the table.
+func (f *fold) written() {
 	for _, t := range f.fresh {
 		t.pending = -1
 	}
-	clear(f.rows)
-	clear(f.data)
-	f.rows, f.data, f.fresh, f.closed = f.rows[:0], f.data[:0], f.fresh[:0], f.closed[:0]
-	return nil
+	f.fresh = f.fresh[:0]
+}
+
+func (h *history) writeData(ctx context.Context, tx *Tx, data []any) error {
+	return bulk{before: `INSERT OR ROLLBACK INTO ` + h.table + `_data (row, data) VALUES `, width: 2}.write(ctx, tx, data)
+}
+
+// writeRows adds rows, and then ends some.
+func (h *history) writeRows(ctx context.Context, tx *Tx, rows []any, closed []closing) error {
+	err := bulk{before: `INSERT OR ROLLBACK INTO ` + h.table + ` (` + h.columns() + `) VALUES `, width: h.width()}.write(ctx, tx, rows)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(closed, func(a, b closing) int { return cmp.Compare(a.row, b.row) })
+	values := make([]any, 0, 2*len(closed))
+	for _, c := range closed {
+		values = append(values, c.row, c.to)
+	}
+	return bulk{before: `WITH ending (row, until) AS (VALUES `, width: 2,
+		after: `) UPDATE OR ROLLBACK ` + h.table + ` SET valid_to = ending.until FROM ending WHERE ` + h.table + `.row = ending.row`}.write(ctx, tx, values)
 }
 
 // applyPage is Apply of a history.
 func (h *history) applyPage(ctx context.Context, tx *Tx, changes []change) error {
-	f := h.fold(false)
+	f := h.fold()
 	if err := f.apply(ctx, tx, changes); err != nil {
 		return err
 	}
 	return f.flush(ctx, tx)
 }
-
-// historyLoading fills a history: the newest version of everything is kept in
-// memory instead of being looked up, rows are written once a transaction with
-// the end that they have by then, and rows of earlier transactions are ended in
-// the order of the file.
-type historyLoading struct {
-	f       *fold
-	changes func(page []eventstore.Record) ([]change, error)
-}
-
-func (h *history) load(ctx context.Context, tx *Tx, changes func([]eventstore.Record) ([]change, error)) (loading, error) {
-	f := h.fold(true)
-	if err := f.readThings(ctx, tx, `SELECT row, log, `+h.id+`, valid_from, valid_to, created, `+h.group+` FROM `+h.table+` WHERE valid_to = $1`, open); err != nil {
-		return nil, fmt.Errorf("read what was filled: %w", err)
-	}
-	return &historyLoading{f, changes}, nil
-}
-
-func (l *historyLoading) prepare(page []eventstore.Record) (any, error) { return l.changes(page) }
-
-func (l *historyLoading) apply(ctx context.Context, tx *Tx, prepared any) error {
-	return l.f.apply(ctx, tx, prepared.([]change))
-}
-
-func (l *historyLoading) flush(ctx context.Context, tx *Tx) error { return l.f.flush(ctx, tx) }
 
 // schema gives the tables; indexes are the projection's.
 func (h *history) schema(more string) []string {

@@ -12,9 +12,10 @@ import (
 	"varve/eventstore/follow"
 )
 
-// Sizes of a fill: records a page, and a transaction.
+// Sizes of a fill: records a page, pages that are read ahead, records a transaction.
 const (
 	fillPage        = 1000
+	fillAhead       = 32
 	fillTransaction = 100_000
 )
 
@@ -27,22 +28,24 @@ type loader interface {
 
 // loading is one fill.
 type loading interface {
-	// prepare does what needs no database; it runs beside apply, a page ahead.
-	prepare(page []eventstore.Record) (any, error)
-	// apply takes what prepare gave.
-	apply(ctx context.Context, tx *Tx, prepared any) error
-	// flush writes what is held back; it is called before every commit.
-	flush(ctx context.Context, tx *Tx) error
+	// prepare folds a page, which may be empty, and gives what is to be written of
+	// it. It needs no database: it runs beside write, some pages ahead. A commit
+	// follows the last page of a transaction.
+	prepare(page []eventstore.Record, last bool) (any, error)
+	// write takes what prepare gave, in the same order.
+	write(ctx context.Context, tx *Tx, prepared any) error
 }
 
 // plain is the loading of a projection that has none of its own.
 type plain struct{ p Projection }
 
-func (l plain) prepare(page []eventstore.Record) (any, error) { return page, nil }
-func (l plain) apply(ctx context.Context, tx *Tx, prepared any) error {
-	return l.p.Apply(ctx, tx, prepared.([]eventstore.Record))
+func (l plain) prepare(page []eventstore.Record, _ bool) (any, error) { return page, nil }
+func (l plain) write(ctx context.Context, tx *Tx, prepared any) error {
+	if page := prepared.([]eventstore.Record); len(page) > 0 {
+		return l.p.Apply(ctx, tx, page)
+	}
+	return nil
 }
-func (l plain) flush(context.Context, *Tx) error { return nil }
 
 // fill applies all shards up to their heads, in big transactions. It goes on
 // where an earlier fill of the file ended.
@@ -79,9 +82,8 @@ func (r *Runner) fill(ctx context.Context, p Projection, f *file, progress func(
 // prepared is a page on its way from the goroutine that reads to the one that writes.
 type prepared struct {
 	value any
-	last  follow.Checkpoint
-	count int // records handled
-	feed  uint64
+	to    follow.Checkpoint
+	last  bool // of a transaction
 	err   error
 }
 
@@ -105,20 +107,24 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 		}
 	}
 	reading, stop := context.WithCancel(ctx)
-	pages := make(chan prepared, 4)
-	go r.readPages(reading, p, l, shard, at.Feed, pages)
+	pages := make(chan prepared, fillAhead)
+	go r.readPages(reading, p, l, shard, at, pages)
 	defer func() {
 		stop()
 		for range pages { // until the reader has ended
 		}
 	}()
-
-	from, inTransaction := at, 0
-	commit := func() error {
-		if err := l.flush(ctx, tx); err != nil {
+	for page := range pages {
+		if page.err != nil {
+			return page.err
+		}
+		if err := l.write(ctx, tx, page.value); err != nil {
 			return err
 		}
-		if err := moveCheckpoint(ctx, tx, follow.Move{Shard: shard, From: from, To: at}); err != nil {
+		if !page.last {
+			continue
+		}
+		if err := moveCheckpoint(ctx, tx, follow.Move{Shard: shard, From: at, To: page.to}); err != nil {
 			return err
 		}
 		if err := failpoint.Hit("projection.filled"); err != nil {
@@ -127,60 +133,32 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 		if err := tx.Commit(); err != nil {
 			return err
 		}
-		progress(at.Feed-from.Feed, 0)
-		from, inTransaction = at, 0
-		tx, err = f.begin(ctx)
-		return err
-	}
-	for page := range pages {
-		if page.err != nil {
-			return page.err
-		}
-		if page.count > 0 {
-			if err := l.apply(ctx, tx, page.value); err != nil {
-				return err
-			}
-		}
-		at, inTransaction = page.last, inTransaction+max(page.count, 1)
-		if inTransaction >= fillTransaction {
-			if err := commit(); err != nil {
-				return err
-			}
+		progress(page.to.Feed-at.Feed, 0)
+		at = page.to
+		if tx, err = f.begin(ctx); err != nil {
+			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if at == from {
-		return nil
-	}
-	return commit()
+	return ctx.Err()
 }
 
-// readPages reads what a projection handles up to the shard's head, a page ahead of the writer.
-func (r *Runner) readPages(ctx context.Context, p Projection, l loading, shard int, after uint64, pages chan<- prepared) {
+// readPages reads and prepares what a projection handles up to the shard's head, some pages ahead of the writer.
+func (r *Runner) readPages(ctx context.Context, p Projection, l loading, shard int, at follow.Checkpoint, pages chan<- prepared) {
 	defer close(pages)
 	handled := map[string]bool{}
 	for _, t := range p.Handles() {
 		handled[t] = true
 	}
-	send := func(p prepared) bool {
-		select {
-		case pages <- p:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}
+	after, open := at.Feed, 0 // records, or pages without any, since the last commit
 	for {
 		var page []eventstore.Record
-		out := prepared{feed: after}
+		out := prepared{to: at}
 		for rec, err := range r.store.Feed(ctx, shard, after, fillPage) {
 			if err != nil {
 				out.err = err
 				break
 			}
-			out.last, out.feed = follow.At(&rec), rec.Feed
+			out.to, after = follow.At(&rec), rec.Feed
 			if len(handled) == 0 || handled[rec.Type] {
 				page = append(page, rec)
 			}
@@ -190,17 +168,26 @@ func (r *Runner) readPages(ctx context.Context, p Projection, l loading, shard i
 			after = cut.First - 1
 			continue
 		}
-		if out.err == nil && out.feed == after {
-			return // the head
-		}
-		if out.err == nil {
-			out.count = len(page)
-			out.value, out.err = l.prepare(page)
-		}
-		if !send(out) || out.err != nil {
+		head := out.to == at
+		if head && open == 0 && out.err == nil {
 			return
 		}
-		after = out.feed
+		open += max(len(page), 1)
+		if out.last = head || open >= fillTransaction; out.last {
+			open = 0
+		}
+		if out.err == nil {
+			out.value, out.err = l.prepare(page, out.last)
+		}
+		select {
+		case pages <- out:
+		case <-ctx.Done():
+			return
+		}
+		if head || out.err != nil {
+			return
+		}
+		at = out.to
 	}
 }
 
