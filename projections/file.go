@@ -52,10 +52,11 @@ var bookkeeping = []string{
 
 // pragmas of a file that serves, and of one that is filled beside it: that one
 // has a rollback journal, since almost all that is written are new pages, which
-// such a journal does not write twice.
+// such a journal does not write twice, and sorts for its indexes in threads,
+// which takes temporary files and a cache that is smaller than what is sorted.
 var (
 	serving = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "temp_store(MEMORY)"}
-	filling = []string{"journal_mode(DELETE)", "synchronous(NORMAL)", "busy_timeout(10000)", "temp_store(MEMORY)", "cache_size(-64000)"}
+	filling = []string{"journal_mode(DELETE)", "synchronous(NORMAL)", "busy_timeout(10000)", "threads(2)", "cache_size(-4000)"}
 )
 
 // openFile opens or makes a projection's file with its tables and indexes.
@@ -75,13 +76,15 @@ func openFile(ctx context.Context, path string, p Projection) (*file, error) {
 
 // openBeside opens or makes a file that is to be filled and serves nobody yet.
 // Where the projection is a loader, indexes, the statements of its schema that
-// begin with CREATE INDEX or CREATE UNIQUE INDEX, are left to finish.
+// begin with CREATE INDEX or CREATE UNIQUE INDEX, are left to finish. Temporary
+// files lie beside it: nothing else is known to be writable and big enough.
 func openBeside(ctx context.Context, path string, p Projection) (*file, error) {
 	schema := p.Schema()
 	if _, ok := p.(loader); ok {
 		schema = slices.DeleteFunc(slices.Clone(schema), isIndex)
 	}
-	return makeFile(ctx, path, p, filling, schema)
+	temporary := "temp_store_directory('" + strings.ReplaceAll(filepath.Dir(path), "'", "''") + "')"
+	return makeFile(ctx, path, p, append(filling, temporary), schema)
 }
 
 func makeFile(ctx context.Context, path string, p Projection, pragmas, schema []string) (*file, error) {

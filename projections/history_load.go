@@ -9,16 +9,21 @@ import (
 )
 
 // historyLoading fills a history. The newest version of everything is kept in
-// memory instead of being looked up, so all but writing needs no database. Rows
-// are written once a transaction, with the end that they have by then, and rows
-// of earlier transactions are ended in the order of the file.
+// memory instead of being looked up, so all but writing needs no database. What
+// events say is written page by page; rows are held back for some pages and
+// written with the end that they have by then, and rows that were written before
+// are ended in the order of the file.
 type historyLoading struct {
 	f       *fold
 	logs    map[int64]eventstore.LogID
 	changes func(page []eventstore.Record) ([]change, error)
 }
 
-// filled is what is to be written of a page; rows and closed only with the last of a transaction.
+// heldRows is how many rows are held back at most, but for a page: few enough that
+// whoever writes them does not leave whoever reads without room (fillAhead).
+const heldRows = 16_000
+
+// filled is what is to be written of a page; rows and closed are those held back.
 type filled struct {
 	logs, ended, data, rows []any // flat
 	closed                  []closing
@@ -97,7 +102,7 @@ func (l *historyLoading) prepare(page []eventstore.Record, last bool) (any, erro
 		f.change(c)
 	}
 	w.data = f.data
-	if last {
+	if last || len(f.fresh) >= heldRows {
 		w.rows, w.closed = f.rows, f.closed
 		f.written()
 		f.rows, f.closed = make([]any, 0, len(f.rows)), nil

@@ -151,7 +151,7 @@ func (r *Runner) readPages(ctx context.Context, p Projection, l loading, shard i
 	}
 	after, open := at.Feed, 0 // records, or pages without any, since the last commit
 	for {
-		var page []eventstore.Record
+		page := make([]eventstore.Record, 0, fillPage)
 		out := prepared{to: at}
 		for rec, err := range r.store.Feed(ctx, shard, after, fillPage) {
 			if err != nil {
