@@ -41,7 +41,7 @@ func (h *Handler) TakeMessage(ctx context.Context, ref TopicRef, m bus.Incoming)
 	in := ref.system()
 	in.Request = fmt.Sprintf("%s/%d/%d", m.Topic, m.Partition, m.Offset)
 	in.IdempotencyKey, in.Operation, in.Digest = key, "take message", digestOf(m)
-	id, err := h.objectOf(ctx, in, b, object, key)
+	id, err := h.objectOf(ctx, in, c, b, object, key)
 	if err != nil {
 		return refusal(err)
 	}
@@ -51,35 +51,53 @@ func (h *Handler) TakeMessage(ctx context.Context, ref TopicRef, m bus.Incoming)
 	return refusal(h.processObject(ctx, in, c, b, id))
 }
 
-// objectOf writes the object unless that was done, and gives its id.
-func (h *Handler) objectOf(ctx context.Context, in In, b domain.Bucket, mapped domain.MappedObject, key string) (string, error) {
+// objectOf writes the object unless that was done, and gives its id. Where the id is
+// the message's alone, its stream tells: one that begins is this message's first time, and one
+// that is there is a repeat, even where the object was deleted since. Where the bucket has a
+// unique key, the idempotency key does.
+func (h *Handler) objectOf(ctx context.Context, in In, c domain.Config, b domain.Bucket, mapped domain.MappedObject, key string) (string, error) {
 	input := ObjectInput{KeyPrefix: mapped.KeyPrefix, Fields: mapped.Fields, Metadata: mapped.Metadata, IdempotencyKey: key}
 	id, err := h.objectID(in, b, input)
 	if err != nil {
 		return "", err
 	}
-	if b.UniqueKey == nil { // the id is the message's alone: it may have been written, and deleted, long ago
-		before, _, err := state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(id))
-		if err != nil || before.Version > 0 {
+	if len(mapped.Blobs) > 0 { // what was written has its bytes: they are not fetched again
+		done, err := h.Repeated(ctx, in)
+		if b.UniqueKey == nil {
+			var written domain.ObjectState
+			written, _, err = state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(id))
+			done = written.Version > 0
+		}
+		if err != nil || done {
 			return id, err
 		}
 	}
-	repeated, err := h.Repeated(ctx, in)
-	if err != nil {
-		return "", err
-	}
 	for i, blob := range mapped.Blobs {
-		if repeated { // their bytes were taken in the first time
-			break
-		}
 		taken, err := h.TakeBlob(ctx, in, fmt.Sprintf("mapping.blobs[%d]", i), BlobInput{Property: blob.Property, Type: blob.Type, Data: blob.Data})
 		if err != nil {
 			return "", err
 		}
 		input.Blobs = append(input.Blobs, taken)
 	}
-	saved, err := h.CreateObject(ctx, in, b.BucketID, input)
-	return saved.ObjectID, err
+	if b.UniqueKey != nil {
+		saved, err := h.CreateObject(ctx, in, b.BucketID, input)
+		return saved.ObjectID, err
+	}
+	object := b.WithDefaults(domain.Object{ObjectID: id, BucketID: b.BucketID, ConfigVersion: c.Version, KeyPrefix: input.KeyPrefix, Fields: input.Fields,
+		Metadata: input.Metadata, Blobs: input.Blobs, IdempotencyKey: key})
+	if err := b.CheckObject(object); err != nil {
+		return "", err
+	}
+	batch, err := batchOf(in.Log, domain.ObjectStream(id), eventstore.New(), &domain.ObjectSaved{Object: object})
+	if err != nil {
+		return "", err
+	}
+	batch.Meta = in.meta()
+	_, err = h.Store.Append(ctx, eventstore.Append{Shard: in.Shard, Batches: []eventstore.Batch{batch}})
+	if conflict := (*eventstore.ConflictError)(nil); errors.As(err, &conflict) {
+		return id, nil
+	}
+	return id, translate(err)
 }
 
 // processObject runs the bucket's collections over an object: one batch, of its own.

@@ -133,8 +133,7 @@ func TestTakeMessageOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	at = head(t, h, ref)
-	in := ref.system()
-	if _, err := h.objectOf(t.Context(), in, mustBucket(t, h, ref), domain.MappedObject{Fields: saved.Fields}, saved.IdempotencyKey); err != nil || head(t, h, ref) != at {
+	if err := h.TakeMessage(t.Context(), ref, incoming(2, 5, `{"body":{"text":"hello"}}`)); err != nil || head(t, h, ref) != at {
 		t.Errorf("a deleted object came again: %v %v", err, types(t, h, ref, at))
 	}
 	// Another offset, and the same offset of a topic made anew, are other messages.
@@ -148,16 +147,6 @@ func TestTakeMessageOnce(t *testing.T) {
 	if got := saves(t, h, ref); got[`"hello"`] != 2 || got[`"other"`] != 1 {
 		t.Errorf("saved %v", got)
 	}
-}
-
-func mustBucket(t *testing.T, h *Handler, ref TopicRef) domain.Bucket {
-	t.Helper()
-	c, _, err := h.Configs.Head(t.Context(), ref.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, _ := c.Bucket("b")
-	return b
 }
 
 func TestTakeMessageRefuses(t *testing.T) {
@@ -193,6 +182,38 @@ func TestTakeMessageRefuses(t *testing.T) {
 	passes("the disk", refusal(errors.New("no space left")))
 	saveTopic(t, h, ref, `{"paused":true}`)
 	passes("paused", h.TakeMessage(t.Context(), ref, incoming(0, 99, `{"text":"a","n":99}`)))
+}
+
+// In a bucket with a unique key and policy upsert a later message changes the object, and an earlier one that comes again does not.
+func TestTakeMessageUpserts(t *testing.T) {
+	h, ref, _ := topics(t, `{"bucket_schema":{"properties":{"text":{"type":"text"},"n":{"type":"integer"}}},"unique_key":{"fields":["n"],"default_policy":"upsert"}}`, `{"topic":"orders"}`)
+	at := head(t, h, ref)
+	for _, m := range []bus.Incoming{incoming(0, 0, `{"n":1,"text":"old"}`), incoming(0, 1, `{"n":1,"text":"new"}`), incoming(0, 0, `{"n":1,"text":"old"}`), incoming(0, 1, `{"n":1,"text":"new"}`)} {
+		if err := h.TakeMessage(t.Context(), ref, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := saves(t, h, ref); len(types(t, h, ref, at)) != 2 || got[`"old"`] != 1 || got[`"new"`] != 1 {
+		t.Errorf("saved %v", got)
+	}
+}
+
+// A blob is fetched once, whatever comes again.
+func TestTakeMessageFetchesOnce(t *testing.T) {
+	for _, unique := range []string{``, `,"unique_key":{"fields":["n"],"default_policy":"upsert"}`} {
+		h, ref, _ := topics(t, `{"bucket_schema":{"properties":{"text":{"type":"text"},"n":{"type":"integer"}}}`+unique+`}`,
+			`{"topic":"orders","mapping":{"fields":{"n":"n"},"blobs":[{"property":"text","type":"text","path":"note"}]}}`)
+		at := head(t, h, ref)
+		if err := h.TakeMessage(t.Context(), ref, incoming(0, 0, `{"n":1,"note":"short"}`)); err != nil {
+			t.Fatal(err)
+		}
+		again := incoming(0, 0, `{"n":1,"note":"short"}`)
+		entropy := h.Entropy
+		h.Entropy = func() [16]byte { t.Error("the blob was taken again"); return entropy() }
+		if err := h.TakeMessage(t.Context(), ref, again); err != nil || len(types(t, h, ref, at)) != 1 {
+			t.Errorf("%v %v", err, types(t, h, ref, at))
+		}
+	}
 }
 
 func TestTakeMessageProcesses(t *testing.T) {
