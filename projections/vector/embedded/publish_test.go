@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +20,7 @@ import (
 	"varve/domain"
 	"varve/eventstore"
 	"varve/eventstore/blob"
+	"varve/projections/vector/vectortest"
 )
 
 // shelf gives a Shelf over a blob store in a folder.
@@ -167,17 +172,23 @@ func TestPublishedIsDamaged(t *testing.T) {
 	want := answers(t, see(t, projector, "log-a", 700))
 	gone := errors.New("the bucket is gone")
 	for name, b := range map[string]bad{
-		"no entry can be had":       {entry: func([]byte) ([]byte, error) { return nil, gone }},
-		"an entry cut off":          {entry: func(b []byte) ([]byte, error) { return b[:len(b)-9], nil }},
-		"an entry of nothing":       {entry: func([]byte) ([]byte, error) { return []byte{}, nil }},
-		"another log's":             {entry: resealed(func(e *manifestLog) { e.ID = "log-b" })},
-		"ahead of the log":          {entry: resealed(func(e *manifestLog) { e.Applied = 7000 })},
-		"less than its segments":    {entry: resealed(func(e *manifestLog) { e.Applied = 600 })},
-		"a path for a digest":       {entry: resealed(func(e *manifestLog) { e.Segments[0].Digest = "../../manifest" })},
-		"a capital digest":          {entry: resealed(func(e *manifestLog) { e.Segments[0].Digest = strings.ToUpper(e.Segments[0].Digest) })},
-		"ends of other rows":        {entry: resealed(func(e *manifestLog) { e.Segments[0].Ends = e.Segments[1].Ends + "AAAA" })},
-		"a deletion to come":        {entry: resealed(func(e *manifestLog) { e.Deleted = map[string][]deletion{"col_a": {{9, 9000}}} })},
-		"no segment can be had":     {segment: func([]byte) ([]byte, error) { return nil, gone }},
+		"no entry can be had":    {entry: func([]byte) ([]byte, error) { return nil, gone }},
+		"an entry cut off":       {entry: func(b []byte) ([]byte, error) { return b[:len(b)-9], nil }},
+		"an entry of nothing":    {entry: func([]byte) ([]byte, error) { return []byte{}, nil }},
+		"another log's":          {entry: resealed(func(e *manifestLog) { e.ID = "log-b" })},
+		"ahead of the log":       {entry: resealed(func(e *manifestLog) { e.Applied = 7000 })},
+		"less than its segments": {entry: resealed(func(e *manifestLog) { e.Applied = 600 })},
+		"a path for a digest":    {entry: resealed(func(e *manifestLog) { e.Segments[0].Digest = "../../manifest" })},
+		"a capital digest":       {entry: resealed(func(e *manifestLog) { e.Segments[0].Digest = strings.ToUpper(e.Segments[0].Digest) })},
+		"ends of other rows":     {entry: resealed(func(e *manifestLog) { e.Segments[0].Ends = e.Segments[1].Ends + "AAAA" })},
+		"a deletion to come":     {entry: resealed(func(e *manifestLog) { e.Deleted = map[string][]deletion{"col_a": {{9, 9000}}} })},
+		"no segment can be had":  {segment: func([]byte) ([]byte, error) { return nil, gone }},
+		"another segment": {segment: func([]byte) ([]byte, error) {
+			return os.ReadFile(segmentFiles(t, projector.dir)[0])
+		}},
+		"ends to come": {entry: resealed(func(e *manifestLog) {
+			e.Segments[0].Ends = base64.StdEncoding.EncodeToString(binary.AppendUvarint([]byte{0}, 9000))
+		})},
 		"a segment cut off":         {segment: func(b []byte) ([]byte, error) { return b[:len(b)/2], nil }},
 		"a segment with other bits": {segment: func(b []byte) ([]byte, error) { b[len(b)/2] ^= 4; return b, nil }},
 	} {
@@ -200,6 +211,36 @@ func TestPublishedIsDamaged(t *testing.T) {
 		})
 	}
 }
+
+// A segment that is whole, fits the entry and is another one is not taken.
+func TestPublishedUnderAnotherDigest(t *testing.T) {
+	shelves, answer := [2]*Shelf{}, [2]string{}
+	var h [2]history
+	for i := range shelves {
+		f := &vectortest.Feed{}
+		f.SaveCollection("log-a", "col_a")
+		for n := range 400 {
+			f.Write("log-a", fmt.Sprintf("doc_%03d", n), "col_a", `{"n":1}`, vectortest.Vector(1, float32(n*(i+1)%7)))
+		}
+		h[i].add(f.Records...)
+		shelves[i] = shelf(t)
+		x := followed(t, f.Records)
+		publish(t, x, "log-a", shelves[i])
+		answer[i] = answers(t, see(t, x, "log-a", 401))
+	}
+	_, digests, err := SegmentsOf("log-a", first(shelves[1].Entry(context.Background(), "log-a")))
+	if err != nil || answer[0] == answer[1] {
+		t.Fatalf("segments %v: %v", digests, err)
+	}
+	x := openOnDemand(t, t.TempDir(), &h[0], Options{Published: bad{Source: shelves[0], segment: func([]byte) ([]byte, error) {
+		return shelves[1].Blobs.Read(context.Background(), "org_a", blobDigest+digests[0])
+	}}})
+	if got := answers(t, see(t, x, "log-a", 401)); got != answer[0] || x.Stats().PublishedError == nil {
+		t.Errorf("%v:\n%s\nwant\n%s", x.Stats().PublishedError, got, answer[0])
+	}
+}
+
+func first[T any](v T, _ error) T { return v }
 
 // erasing is a Publisher under which records are erased before the entry is put.
 type erasing struct {
