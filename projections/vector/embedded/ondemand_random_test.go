@@ -1,9 +1,11 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"testing"
@@ -27,7 +29,11 @@ func TestOnDemandIsAsFollowing(t *testing.T) {
 			"reopen": w.reopen,
 			"merge":  func(rt *rapid.T) { w.must(rt, w.demand.Merge(context.Background())) },
 			"flush":  func(rt *rapid.T) { w.must(rt, errors.Join(w.demand.Flush(), w.follow.Flush())) },
-			"drop":   func(rt *rapid.T) { w.must(rt, w.demand.Drop(rapid.SampledFrom(w.logs).Draw(rt, "log"))) },
+			"publish": func(rt *rapid.T) {
+				_, err := w.follow.Publish(context.Background(), rapid.SampledFrom(w.logs).Draw(rt, "log"), w.shelf)
+				w.must(rt, err)
+			},
+			"drop": func(rt *rapid.T) { w.must(rt, w.demand.Drop(rapid.SampledFrom(w.logs).Draw(rt, "log"))) },
 		})
 		w.applyAll(rt)
 		for _, log := range w.logs {
@@ -47,6 +53,7 @@ type world struct {
 	applied int // records of the feed
 	dir     string
 	opts    Options
+	shelf   *memoryShelf
 	follow  *Index
 	demand  *Index
 }
@@ -58,7 +65,8 @@ func newWorld(t *testing.T, rt *rapid.T) *world {
 		w.feed.SaveCollection(log, "col_b")
 	}
 	w.keep(0)
-	w.opts = Options{HeadRows: rapid.IntRange(1, 12).Draw(rt, "head rows"), Memory: rapid.SampledFrom([]int64{0, 1, 20_000}).Draw(rt, "memory")}
+	w.shelf = &memoryShelf{entries: map[eventstore.LogID][]byte{}, segments: map[string][]byte{}}
+	w.opts = Options{Published: w.shelf, HeadRows: rapid.IntRange(1, 12).Draw(rt, "head rows"), Memory: rapid.SampledFrom([]int64{0, 1, 20_000}).Draw(rt, "memory")}
 	w.follow = open(t, t.TempDir(), Options{HeadRows: 7, Prefix: w.past.prefix, sync: func(*os.File) error { return nil }})
 	w.demand = openOnDemand(t, w.dir, w.past, w.opts)
 	return w
@@ -71,7 +79,12 @@ func (w *world) must(rt *rapid.T, err error) {
 	}
 }
 
-func (w *world) close() { _ = errors.Join(w.follow.Close(), w.demand.Close()) }
+func (w *world) close() {
+	if err := w.demand.Stats().PublishedError; err != nil {
+		w.t.Errorf("what was published could not be taken: %v", err)
+	}
+	_ = errors.Join(w.follow.Close(), w.demand.Close())
+}
 
 // keep lets the store have what the feed has from the n-th record on.
 func (w *world) keep(n int) { w.past.add(w.feed.Records[n:]...) }
@@ -170,6 +183,7 @@ func (w *world) erase(rt *rapid.T) {
 		rt.Skip("configuration is not erased")
 	}
 	w.past.erase(log, position)
+	delete(w.shelf.entries, log)
 	w.must(rt, w.follow.Erase(context.Background(), log, position))
 	w.must(rt, w.demand.Erase(context.Background(), log, position))
 }
@@ -185,4 +199,32 @@ func (w *world) reopen(rt *rapid.T) {
 		return
 	}
 	w.must(rt, w.demand.Apply(context.Background(), 0, w.records(int(w.demand.Applied(0)), w.applied)))
+}
+
+// memoryShelf is a Publisher and a Source for one goroutine after the other.
+type memoryShelf struct {
+	entries  map[eventstore.LogID][]byte
+	segments map[string][]byte
+}
+
+func (s *memoryShelf) HasSegment(_ context.Context, _ eventstore.LogID, digest string) (bool, error) {
+	return s.segments[digest] != nil, nil
+}
+
+func (s *memoryShelf) PutSegment(_ context.Context, _ eventstore.LogID, digest string, _ int64, r io.Reader) (err error) {
+	s.segments[digest], err = io.ReadAll(r)
+	return err
+}
+
+func (s *memoryShelf) PutEntry(_ context.Context, log eventstore.LogID, _ uint64, entry []byte) error {
+	s.entries[log] = entry
+	return nil
+}
+
+func (s *memoryShelf) Entry(_ context.Context, log eventstore.LogID) ([]byte, error) {
+	return s.entries[log], nil
+}
+
+func (s *memoryShelf) Segment(_ context.Context, _ eventstore.LogID, digest string) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(s.segments[digest])), nil
 }
