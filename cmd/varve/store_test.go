@@ -320,3 +320,13 @@ func TestStoreSweep(t *testing.T) {
 	}
 	again.stop(t)
 }
+
+// The demo with its blobs and big attachments in a bucket: nothing else differs.
+func TestDemoOnS3(t *testing.T) {
+	location := os.Getenv("VARVE_TEST_S3")
+	if location == "" {
+		t.Skip("VARVE_TEST_S3 names no bucket: make test starts a server")
+	}
+	t.Setenv("VARVE_BLOBS", location)
+	TestDemo(t)
+}
