@@ -27,6 +27,8 @@ const (
 	// probeAge is how old a check's finding may be that is shown to everybody, so
 	// that asking often costs no more than asking once a second.
 	probeAge = time.Second
+	// sooner is by how much earlier is asked again where something was wrong.
+	sooner = 5
 	// unclear is shown of errors that are not meant for clients.
 	unclear = "does not answer as it should; the server's log has more"
 	late    = "has not answered within 2 s"
@@ -64,6 +66,9 @@ func probesOf(deps Deps) (probes []*probe, parts map[string]*probe) {
 // the check does not, and asks a check that hangs no second time.
 func (p *probe) ask(ctx context.Context, age time.Duration) finding {
 	p.mu.Lock()
+	if p.last.err != nil {
+		age /= sooner
+	}
 	if age > 0 && !p.last.at.IsZero() && time.Since(p.last.at) < age && p.running == nil {
 		defer p.mu.Unlock()
 		return p.last

@@ -1,6 +1,7 @@
 package serve_test
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -169,4 +170,51 @@ func TestNotReadyWhileModelsAreFilled(t *testing.T) {
 		t.Errorf("models: %q", got)
 	}
 	eventually(t, "filled", func() bool { return v.API.Health(ctx)["models"] == "" && v.API.Health(ctx)["index"] == "" })
+}
+
+// Without its blobs a server is degraded and ready, cut off or silent.
+func TestHealthWithoutBlobs(t *testing.T) {
+	bucket := os.Getenv("VARVE_TEST_S3")
+	if bucket == "" {
+		t.Skip("VARVE_TEST_S3 names no bucket: make test starts a server")
+	}
+	u, err := url.Parse(bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	endpoint, err := url.Parse(query.Get("endpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := newWire(t, endpoint.Host)
+	query.Set("endpoint", "http://"+network.at)
+	u.RawQuery = query.Encode()
+	r := serving(t, func(c *serve.Config) { c.Blobs = u.String() })
+	is := func(status string, ok bool) func() bool {
+		return func() bool {
+			began := time.Now()
+			code, body := r.ask(t, "GET", "/v1/health/ready", "")
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("readiness took %s", took)
+			}
+			if code != 200 && strings.Contains(body, "not ready: blobs") {
+				t.Errorf("%d %s", code, body)
+			}
+			var h struct {
+				Status       string
+				Ready        bool
+				Dependencies map[string]struct{ OK bool }
+			}
+			return json.Unmarshal([]byte(body), &h) == nil && h.Status == status && h.Ready && h.Dependencies["blobs"].OK == ok
+		}
+	}
+	eventually(t, "healthy", is("OK", true))
+	for _, fault := range []func(){network.cut, network.hush} {
+		fault()
+		eventually(t, "degraded", is("DEGRADED", false))
+		network.cut()
+		network.mend()
+		eventually(t, "healthy again", is("OK", true))
+	}
 }
