@@ -38,6 +38,10 @@ all() {
   # The relay's rate does not depend on how much there is.
   VARVE_BENCH_EVENTS=$((VARVE_BENCH_EVENTS < 100000 ? VARVE_BENCH_EVENTS : 100000)) bench relay \
     "Kafka: the relay beside sarama's bare producer; from an append to the read model" ./eventstore/bus '^Benchmark(Relay|Visible)$'
+  if wanted roles; then
+    printf '\n== one more process of a role, each process held to one core\n'
+    "$scratch/roles" "$scratch/varve" || echo "FAIL roles"
+  fi
   bench documents "documents read model on PostgreSQL: incremental, rebuilding" ./projections '^BenchmarkDocuments$/^postgres'
   if wanted documents; then
     for beside in "" -read; do # nobody reads, somebody does
@@ -48,6 +52,10 @@ all() {
 }
 
 # Compiled before anything is measured.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+CGO_ENABLED=0 go build -trimpath -o "$scratch/varve" ./cmd/varve
+go build -o "$scratch/roles" ./deploy/bench/roles
 go vet ./eventstore/postgres ./eventstore/bus ./projections
 go build -o /dev/null ./deploy/bench
 (cd deploy/bench/goes && go build -o /dev/null .)
