@@ -34,6 +34,7 @@ type file struct {
 	database *database      // nil: a file
 	spelling *spelling      // nil: texts are SQLite's
 	patient  bool           // transactions have no time limits
+	loading  *history       // it is loaded bare: see assemble
 	users    sync.WaitGroup // queries that run on a schema
 }
 
@@ -156,12 +157,17 @@ func (f *file) finish(ctx context.Context, p Projection) error {
 		return err
 	}
 	defer rollback(tx)
+	if f.loading != nil {
+		if err := tx.assemble(ctx, p); err != nil {
+			return err
+		}
+	}
 	if err := tx.make(ctx, p, slices.DeleteFunc(p.Schema(), func(s string) bool { return !isIndex(s) })); err != nil {
 		return err
 	}
 	if f.database != nil {
 		for _, s := range p.Schema() {
-			if table := created.FindStringSubmatch(s); table != nil {
+			if table := created.FindStringSubmatch(s); table != nil && !strings.HasSuffix(table[1], "_data") { // found by their key alone
 				if _, err := tx.ExecContext(ctx, `ANALYZE `+f.path+`.`+table[1]); err != nil {
 					return err
 				}
@@ -171,7 +177,11 @@ func (f *file) finish(ctx context.Context, p Projection) error {
 	if _, err := tx.ExecContext(ctx, `INSERT INTO varve_state (name, value) VALUES ('filled', '1') ON CONFLICT (name) DO NOTHING`); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	f.loading = nil
+	return nil
 }
 
 // checkpoints gives the places of all shards.

@@ -92,12 +92,27 @@ func (d *database) makeTables(ctx context.Context, f *file, p Projection) error 
 	if _, err := tx.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+f.path); err != nil {
 		return err
 	}
+	if err := tx.make(ctx, p, bookkeeping); err != nil {
+		return err
+	}
+	var filled bool
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) > 0 FROM varve_state WHERE name = 'filled'`).Scan(&filled); err != nil {
+		return err
+	}
 	_, loads := p.(loader)
-	statements := append([]string{}, bookkeeping...)
+	var statements []string
 	for _, s := range p.Schema() {
 		if !loads || !isIndex(s) {
 			statements = append(statements, s)
 		}
+	}
+	f.loading = nil
+	if l, ok := p.(loadsBare); ok && !filled {
+		f.loading = l.history()
+		for i, s := range statements {
+			statements[i] = f.loading.bare(s)
+		}
+		statements = append(statements, f.loading.endsTable())
 	}
 	if err := tx.make(ctx, p, statements); err != nil {
 		return err

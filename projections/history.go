@@ -288,6 +288,9 @@ func (h *history) writeRows(ctx context.Context, tx *Tx, rows []any, closed []cl
 	for _, c := range closed {
 		values = append(values, c.row, c.to)
 	}
+	if tx.file.loading != nil {
+		return h.ends().write(ctx, tx, values)
+	}
 	return bulk{before: `WITH ending (row, until) AS (VALUES `, width: 2,
 		after: `) UPDATE OR ROLLBACK ` + h.table + ` SET valid_to = ending.until FROM ending WHERE ` + h.table + `.row = ending.row`}.write(ctx, tx, values)
 }

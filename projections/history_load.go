@@ -53,7 +53,11 @@ func (h *history) load(ctx context.Context, tx *Tx, changes func([]eventstore.Re
 	if err != nil {
 		return nil, fmt.Errorf("read deletions: %w", err)
 	}
-	err = eachRow(ctx, tx, `SELECT row, log, `+h.id+`, valid_from, valid_to, created, `+h.group+` FROM `+h.table+` WHERE valid_to = $1`, func(rows *sql.Rows) error {
+	newest := `SELECT row, log, ` + h.id + `, valid_from, valid_to, created, ` + h.group + ` FROM ` + h.table + ` WHERE valid_to = $1`
+	if tx.file.loading != nil {
+		newest += h.stillOpen()
+	}
+	err = eachRow(ctx, tx, newest, func(rows *sql.Rows) error {
 		t := &thing{pending: -1}
 		var log int64
 		var id string

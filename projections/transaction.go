@@ -32,7 +32,10 @@ func (f *file) begin(ctx context.Context) (*Tx, error) {
 	}
 	tx, err := conn.BeginTx(ctx, nil)
 	if err == nil && f.patient {
-		_, err = tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL maintenance_work_mem = '256MB'`)
+		_, err = tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL default_statistics_target = 30`)
+	}
+	if err == nil && f.loading != nil { // there are no indexes, and what is asked concerns all rows
+		_, err = tx.ExecContext(ctx, `SET LOCAL plan_cache_mode = auto; SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL work_mem = '128MB'`)
 	}
 	if err != nil {
 		if tx != nil {

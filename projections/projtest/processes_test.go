@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"varve/domain"
 	"varve/eventstore"
 	"varve/eventstore/failpoint"
@@ -312,4 +314,25 @@ func TestModelConnectionsEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "after ended connections", Follow(t, memory, Files(t), projections.Options{Logger: quiet}), p.Dump(t))
+}
+
+// A first build is interrupted between its transactions, again and again: it goes
+// on with what it has, and ends with the same rows.
+func TestInterruptedBuildGoesOn(t *testing.T) {
+	p := inDatabase(t)
+	store := engines["memory"](t, 3)
+	history(t, store, 300)
+	var hits atomic.Int64
+	disable := failpoint.Enable(func(name string, _ int) error {
+		if name == "projection.filled" && hits.Add(1)%3 != 0 {
+			return &pgconn.PgError{Code: "57P01", Message: "as if the connection had been ended"}
+		}
+		return nil
+	})
+	have := Follow(t, store, p, projections.Options{Logger: quiet})
+	disable()
+	if n := hits.Load(); n < 4*3*2 {
+		t.Errorf("only %d transactions were tried", n)
+	}
+	same(t, "a build that was interrupted", Follow(t, store, Files(t), projections.Options{Logger: quiet}), have)
 }
