@@ -250,10 +250,24 @@ func TestStoreCopy(t *testing.T) {
 	if b := shared.ended(t, shared.extract(t, object["object_id"])); b["status"] != "COMPLETED" {
 		t.Errorf("%v", b)
 	}
-	if _, errs, code := varve(t, "store", "copy", "--from", dsn, "--from-blobs", bucket, "--to", filepath.Join(t.TempDir(), "back")); code != 1 || !strings.Contains(errs, "stop them first") {
+	back := filepath.Join(t.TempDir(), "back")
+	copyBack := []string{"store", "copy", "--from", dsn, "--from-blobs", bucket, "--to", back}
+	if _, errs, code := varve(t, copyBack...); code != 1 || !strings.Contains(errs, "stop them first") {
 		t.Errorf("beside a running server on PostgreSQL: status %d, %q", code, errs)
 	}
 	shared.stop(t)
+	if out, errs, code := varve(t, copyBack...); code != 0 || !strings.Contains(out, "compared with the source and equal") {
+		t.Fatalf("back: status %d: %s%s", code, out, errs)
+	}
+	again := start(t, back)
+	again.Key = server.Key
+	if b := again.ended(t, again.extract(t, object["object_id"])); b["status"] != "COMPLETED" {
+		t.Errorf("back in a directory: %v", b)
+	}
+	again.stop(t)
+	if out, errs, code := varve(t, "log", "verify", "--data", dsn, "--blobs", bucket); code != 0 || strings.Contains(out, "DAMAGED") {
+		t.Errorf("verify in PostgreSQL: status %d: %s%s", code, out, errs)
+	}
 }
 
 // A sweep lists and removes what no record refers to, once it is a day old, and
