@@ -307,6 +307,12 @@ func TestTracingByEnvironment(t *testing.T) {
 	default:
 		t.Error("no span was sent before the server had closed")
 	}
+	_ = collector.Close()
+	t.Run("nobody listens", func(t *testing.T) { // stops without an error
+		t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "300")
+		r := serving(t, func(c *serve.Config) { c.LogLevel = "error" })
+		r.namespace(t, "lost")
+	})
 	for name, c := range map[string][2]string{
 		"protocol": {"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}, "exporter": {"OTEL_TRACES_EXPORTER", "zipkin"},
 	} {
