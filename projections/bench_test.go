@@ -193,10 +193,16 @@ func report(b *testing.B, start time.Time, cpu time.Duration, events float64) {
 	b.ReportMetric(float64((processorTime()-cpu).Microseconds())/events, "cpu-µs/event")
 }
 
-// BenchmarkReads measures what a request does: pin, read one, read a page, count.
+// BenchmarkReads measures what a request does: pin, read one, read a page, count;
+// in a file and in PostgreSQL.
 func BenchmarkReads(b *testing.B) {
 	store := documentsStore(b, 100_000)
-	r, d := NewRunner(store, b.TempDir(), Options{}), NewDocuments()
+	b.Run("files", func(b *testing.B) { benchmarkReads(b, NewRunner(store, b.TempDir(), Options{})) })
+	b.Run("postgres", func(b *testing.B) { benchmarkReads(b, NewRunner(store, "", inDatabase(b, Options{}))) })
+}
+
+func benchmarkReads(b *testing.B, r *Runner) {
+	d := NewDocuments()
 	r.Add(d)
 	if err := r.Start(b.Context()); err != nil {
 		b.Fatal(err)

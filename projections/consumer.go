@@ -60,7 +60,7 @@ func (c *sqlConsumer) Take(ctx context.Context, m follow.Move) error {
 	tx, err := c.f.begin(ctx)
 	if err != nil {
 		if c.f.database != nil {
-			forgetIdle(c.f.write, databaseWriters)
+			forgetIdle(c.f.write)
 		}
 		return follow.Unavailable(fmt.Errorf("begin page of %s: %w", c.p.Name(), err))
 	}

@@ -39,6 +39,7 @@ const (
 	defaultModelSchema = "varve_models"
 	databaseReaders    = 8
 	databaseWriters    = 8
+	databaseIdle       = 4 // of each: a process that does little holds few
 	lockTimeout        = 10 * time.Second
 	statementTimeout   = 60 * time.Second
 	idleTimeout        = 5 * time.Second // of a transaction whose process stopped: others wait for its locks
@@ -89,7 +90,7 @@ func (d *database) pool(conns int, more string) *sql.DB {
 		return err
 	}))})
 	db.SetMaxOpenConns(conns)
-	db.SetMaxIdleConns(conns)
+	db.SetMaxIdleConns(databaseIdle)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	return db
 }
@@ -160,9 +161,9 @@ func isServer(err error) bool {
 }
 
 // forgetIdle lets go of a pool's idle connections: when one was lost they all may be.
-func forgetIdle(pool *sql.DB, most int) {
-	pool.SetMaxIdleConns(0)
-	pool.SetMaxIdleConns(most)
+func forgetIdle(pool *sql.DB) {
+	pool.SetMaxIdleConns(-1)
+	pool.SetMaxIdleConns(databaseIdle)
 }
 
 // isGone says whether the tables were dropped: others took over.

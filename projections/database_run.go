@@ -238,7 +238,7 @@ func (m *model) queryDatabase(ctx context.Context, text string, args []any, scan
 		if isGone(err) {
 			m.database.hub.signal(base(m.p))
 		} else {
-			forgetIdle(m.database.read, databaseReaders)
+			forgetIdle(m.database.read)
 		}
 		pause(ctx, time.Duration(try)*20*time.Millisecond)
 	}
