@@ -147,7 +147,9 @@ func (s *Source) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", s.Kafka, err)
 	}
-	router.AddMiddleware(s.fence, poison, middleware.Retry{MaxRetries: 10, InitialInterval: s.pause(), MaxInterval: 100 * s.pause(), Multiplier: 2, ShouldRetry: worthwhile}.Middleware, reasoned, recoverer)
+	// Watermill's Retry takes two steps of its backoff a try where it asks ShouldRetry: 1.4 doubles.
+	retry := middleware.Retry{MaxRetries: 10, InitialInterval: s.pause(), MaxInterval: 100 * s.pause(), Multiplier: 1.4, ShouldRetry: worthwhile}
+	router.AddMiddleware(s.fence, poison, retry.Middleware, reasoned, recoverer)
 	router.AddConsumerHandler("topic", s.Kafka.topic(), subscriber, s.handle)
 	s.note(nil)
 	if err := router.Run(ctx); err != nil {
