@@ -52,6 +52,7 @@ const (
 	defaultLockTimeout      = 10 * time.Second
 	defaultStatementTimeout = 30 * time.Second
 	defaultPoll             = 100 * time.Millisecond
+	idleFor                 = time.Minute // how long a connection that nobody needs is kept: a server has few
 )
 
 // Open opens the store that dsn names (a URL, or words like host=…), and makes
@@ -149,6 +150,7 @@ func (e *Engine) open(ctx context.Context) (err error) {
 func (e *Engine) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 	config := e.config.Copy()
 	config.MaxConns, config.MinConns = int32(conns), 0
+	config.MaxConnIdleTime, config.HealthCheckPeriod = idleFor, idleFor/2
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
