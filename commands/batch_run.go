@@ -115,26 +115,30 @@ func (r *batchRunner) wake(ref BatchRef) {
 }
 
 // RunBatches runs submitted batches until ctx ends, at most objects objects at
-// once. What a crash interrupted goes on at the next start: everything that was
-// done is in the log, and is not done twice.
+// once. What a crash interrupted goes on at the next start, or in another process
+// that runs batches: everything that was done is in the log, and is not done twice.
 func (h *Handler) RunBatches(ctx context.Context, objects int) error {
-	r := &h.batches
-	wakes := r.channel()
-	slots := make(chan struct{}, objects)
-	active, err := h.ActiveBatches(ctx)
+	news, err := h.batchNews(ctx)
 	if err != nil {
-		return fmt.Errorf("list active batches: %w", err)
+		return err
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
+	for _, f := range news {
+		running.Go(func() {
+			if err := f.Run(ctx); err != nil {
+				h.Log.Error("batches that other processes submit are not heard of", slog.Any("error", err))
+			}
+		})
+	}
+	r, wakes, slots := &h.batches, h.batches.channel(), make(chan struct{}, objects)
 	start := func(ref BatchRef) {
 		if run := r.begin(ref); run != nil {
 			running.Go(func() { h.follow(ctx, ref, run, slots) })
 		}
 	}
-	for _, ref := range active {
-		start(ref)
-	}
+	r.look()
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,13 +147,18 @@ func (h *Handler) RunBatches(ctx context.Context, objects int) error {
 			if ref.BatchID != "" {
 				start(ref)
 			}
-			if len(wakes) == 0 {
-				if active, err = h.ActiveBatches(ctx); err == nil {
-					for _, ref := range active {
-						start(ref)
-					}
-				}
+			if len(wakes) > 0 {
+				continue
 			}
+		case <-again:
+		}
+		active, err := h.ActiveBatches(ctx)
+		for _, ref := range active {
+			start(ref)
+		}
+		if again = nil; err != nil && ctx.Err() == nil {
+			h.Log.Warn("batches may be active that are not known of: they are listed again", slog.Any("error", err))
+			again = time.After(time.Second)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -85,29 +84,22 @@ func (h *Handler) runObject(ctx context.Context, in In, s *attempt, tier int, wo
 	return h.Work.Finish(context.WithoutCancel(ctx), work, object)
 }
 
-// WatchBatches hears of batches that other processes submit or cancel, until ctx
-// ends. It begins with what comes after now: RunBatches lists what is active.
-func (h *Handler) WatchBatches(ctx context.Context) error {
-	watch := make([]*follow.Follower, h.Store.Shards())
-	for shard := range watch {
+// batchNews makes followers that hear, from now on, of batches that are submitted
+// or canceled, by whatever process.
+func (h *Handler) batchNews(ctx context.Context) ([]*follow.Follower, error) {
+	news := make([]*follow.Follower, h.Store.Shards())
+	for shard := range news {
 		head, err := h.Store.Head(ctx, shard)
 		if err != nil {
-			return fmt.Errorf("watch batches of shard %d: %w", shard, err)
+			return nil, fmt.Errorf("follow the batches of shard %d: %w", shard, err)
 		}
-		watch[shard] = &follow.Follower{Store: h.Store, Shard: shard, Name: "batches of others", Logger: h.Log,
+		news[shard] = &follow.Follower{Store: h.Store, Shard: shard, Name: "batches", Logger: h.Log,
 			Types: []string{"batch.submitted", "batch.canceled"}, Consumer: &batchNews{h: h, at: follow.Checkpoint{Feed: head}}}
 	}
-	var running sync.WaitGroup
-	defer running.Wait()
-	errs := make([]error, len(watch))
-	for i, f := range watch {
-		running.Go(func() { errs[i] = f.Run(ctx) })
-	}
-	running.Wait()
-	return errors.Join(errs...)
+	return news, nil
 }
 
-// batchNews is the place of WatchBatches in a shard: it is nowhere else.
+// batchNews is the place in a shard, which is kept nowhere else.
 type batchNews struct {
 	h  *Handler
 	at follow.Checkpoint

@@ -20,6 +20,7 @@ type counted struct {
 	Work
 	taken, finished atomic.Int64
 	quota           int64
+	gone            context.Context // ends when the worker does
 	mu              sync.Mutex
 	held            []string
 	work            string
@@ -27,8 +28,8 @@ type counted struct {
 
 func (c *counted) Take(ctx context.Context, work string, items []string, most int) (taken, left []string, err error) {
 	if c.finished.Load() >= c.quota {
-		<-ctx.Done()
-		return nil, nil, ctx.Err()
+		<-c.gone.Done()
+		return nil, nil, c.gone.Err()
 	}
 	taken, left, err = c.Work.Take(ctx, work, items, min(most, 5))
 	c.taken.Add(int64(len(taken)))
@@ -40,8 +41,8 @@ func (c *counted) Take(ctx context.Context, work string, items []string, most in
 
 func (c *counted) Finish(ctx context.Context, work string, items ...string) error {
 	if c.finished.Add(1) > c.quota {
-		<-ctx.Done()
-		return ctx.Err()
+		<-c.gone.Done()
+		return c.gone.Err()
 	}
 	return c.Work.Finish(ctx, work, items...)
 }
@@ -61,6 +62,9 @@ func TestWorkersShareABatch(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	dead, kill := context.WithCancel(ctx)
+	for _, w := range workers {
+		w.gone = dead
+	}
 	var running, dying sync.WaitGroup
 	dying.Go(func() {
 		h := handler(store)
@@ -129,11 +133,6 @@ func TestBatchesOfOthersAreHeardOf(t *testing.T) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	running.Go(func() {
-		if err := here.WatchBatches(ctx); err != nil {
-			t.Error(err)
-		}
-	})
 	running.Go(func() {
 		if err := here.RunBatches(ctx, 2); err != nil {
 			t.Error(err)

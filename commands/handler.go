@@ -37,7 +37,8 @@ type Handler struct {
 
 	// CheckRetriever validates stages against a configuration (projections/retrieve).
 	CheckRetriever func(domain.Config, domain.Retriever) error
-	// ActiveBatches lists batches that were submitted and have not ended (projections).
+	// ActiveBatches lists batches that were submitted and have not ended
+	// (projections). With an error it may have left some out.
 	ActiveBatches func(context.Context) ([]BatchRef, error)
 	// MatchingObjects lists ids of objects of a bucket that match a filter (nil:
 	// all), at most limit, in a stable order (projections).

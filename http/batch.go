@@ -218,7 +218,7 @@ func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) 
 		return nil, err
 	}
 	var all []*batchWire
-	if err := s.Models.CatchUp(ctx, "batches"); err != nil {
+	if err := r.catchUp(ctx, s.Models, "batches"); err != nil {
 		return nil, err
 	}
 	for _, n := range r.ownNamespaces() {
@@ -242,7 +242,7 @@ func (s *Server) listAllBatches(ctx context.Context, r *Request[batchListBody]) 
 
 // findBatch finds a batch by id in the namespaces of the request.
 func (s *Server) findBatch(ctx context.Context, c *Call) (projections.BatchRow, domain.Namespace, error) {
-	if err := s.Models.CatchUp(ctx, "batches"); err != nil {
+	if err := c.catchUp(ctx, s.Models, "batches"); err != nil {
 		return projections.BatchRow{}, domain.Namespace{}, err
 	}
 	for _, n := range c.ownNamespaces() {

@@ -242,7 +242,7 @@ func (s *Server) explain(ctx context.Context, r *Request[executeBody]) (any, err
 // executed waits for the execution records that were answered before, and names
 // the namespace whose they are.
 func (s *Server) executed(ctx context.Context, c *Call) (eventstore.LogID, error) {
-	if err := s.Executions.CatchUp(ctx, s.Traces.Name()); err != nil {
+	if err := c.catchUp(ctx, s.Executions, s.Traces.Name()); err != nil {
 		return "", fmt.Errorf("catch up with execution records: %w", err)
 	}
 	return c.namespaceLog(), nil

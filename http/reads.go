@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -44,9 +45,8 @@ func (s *Server) pin(ctx context.Context, c *Call) (projections.At, domain.Confi
 	at := p.At
 	h := c.writer.Header()
 	if p.Lag > 0 {
-		h.Set("Varve-Lag", strconv.FormatUint(p.Lag, 10))
-		if c.Request.Header.Get("Varve-Consistency") == "strong" {
-			return at, domain.Config{}, &domain.Error{Code: domain.CodeUnavailable, Message: fmt.Sprintf("the read models are %d events behind; try again", p.Lag), RetryAfter: 1}
+		if err := c.behind(&projections.BehindError{Events: p.Lag}); err != nil {
+			return at, domain.Config{}, err
 		}
 	}
 	if least := c.Request.Header.Get("Varve-Min-Position"); least != "" {
@@ -69,6 +69,27 @@ func (s *Server) pin(ctx context.Context, c *Call) (projections.At, domain.Confi
 		return at, cfg, fmt.Errorf("read configuration: %w", err)
 	}
 	return at, cfg, nil
+}
+
+// behind tells by how many events the answer is behind; an error where the client
+// wants none such.
+func (c *Call) behind(by *projections.BehindError) error {
+	c.writer.Header().Set("Varve-Lag", strconv.FormatUint(by.Events, 10))
+	if c.Request.Header.Get("Varve-Consistency") == "strong" {
+		return by
+	}
+	return nil
+}
+
+// catchUp waits for models of which the newest state is asked; the answer's headers
+// tell by how many events they are behind then.
+func (c *Call) catchUp(ctx context.Context, models *projections.Runner, names ...string) error {
+	err := models.CatchUp(ctx, names...)
+	var by *projections.BehindError
+	if errors.As(err, &by) {
+		return c.behind(by)
+	}
+	return err
 }
 
 // asOf reads a position or a time.

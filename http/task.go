@@ -44,7 +44,7 @@ func (s *Server) taskNow(ctx context.Context, c *Call, id string) (any, error) {
 }
 
 func (s *Server) findTask(ctx context.Context, c *Call, id string) (projections.TaskRow, domain.Namespace, error) {
-	if err := s.Models.CatchUp(ctx, "batches"); err != nil {
+	if err := c.catchUp(ctx, s.Models, "batches"); err != nil {
 		return projections.TaskRow{}, domain.Namespace{}, err
 	}
 	namespaces := c.ownNamespaces()
@@ -84,7 +84,7 @@ func (s *Server) listTasks(ctx context.Context, r *Request[taskListBody]) (any, 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Models.CatchUp(ctx, "batches"); err != nil {
+	if err := r.catchUp(ctx, s.Models, "batches"); err != nil {
 		return nil, err
 	}
 	var logs []eventstore.LogID

@@ -44,7 +44,7 @@ func (s *Server) finishedTask(ctx context.Context, c *Call, id string) (projecti
 			}
 		}
 	}
-	if err := s.Models.CatchUp(ctx, "directory"); err != nil {
+	if err := c.catchUp(ctx, s.Models, "directory"); err != nil {
 		return done, err
 	}
 	deleted, err := s.Directory.DeletedNamespaces(ctx, c.Log)

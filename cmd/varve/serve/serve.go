@@ -239,13 +239,6 @@ func (v *Varve) Serve(ctx context.Context, l net.Listener) error {
 			}
 		})
 	}
-	if v.Config.has(RoleWorker) && v.Config.shared() {
-		v.running.Go(func() {
-			if err := v.Commands.WatchBatches(work); err != nil {
-				v.log.Error("batches that other processes submit are not heard of", slog.Any("error", err))
-			}
-		})
-	}
 	server := &nethttp.Server{Handler: v.observed(v.handler(), l.Addr()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
 	defer v.serveMetrics()()
 	failed := make(chan error, 1)

@@ -20,9 +20,7 @@ func (v *Varve) wire() {
 	r.TraceBody, r.AtTime = v.traceBody, v.atTime
 	h.CheckRetriever = retrieve.Check
 	h.ActiveBatches = func(ctx context.Context) ([]commands.BatchRef, error) {
-		if err := v.Models.CatchUp(ctx, "batches", "directory"); err != nil {
-			return nil, err
-		}
+		behind := v.Models.CatchUp(ctx, "batches", "directory")
 		rows, err := r.Batches.Active(ctx)
 		if err != nil {
 			return nil, err
@@ -39,7 +37,7 @@ func (v *Varve) wire() {
 				}
 			}
 		}
-		return refs, nil
+		return refs, behind
 	}
 	h.MatchingObjects = func(ctx context.Context, log eventstore.LogID, bucket string, f *domain.Filter, limit int) ([]string, error) {
 		pin, err := v.Models.Pin(ctx, log, "objects")
