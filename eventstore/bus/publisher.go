@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/eapache/go-resiliency/breaker"
 
 	"varve/eventstore"
 )
@@ -34,7 +35,10 @@ var ErrPublisherClosed = errors.New("the publisher is closed")
 type Publisher struct {
 	topic, source string
 	limit         int
+	brokers       []string
+	config        *sarama.Config
 	producer      sarama.AsyncProducer
+	renewing      sync.Mutex
 	mu            sync.RWMutex // read while sending
 	closed        bool
 	done          sync.WaitGroup
@@ -79,7 +83,13 @@ func (k Kafka) NewPublisher(maxBytes int) (*Publisher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", k, err)
 	}
-	p := &Publisher{topic: k.topic(), source: k.source(), limit: c.Producer.MaxMessageBytes, producer: producer}
+	p := &Publisher{topic: k.topic(), source: k.source(), limit: c.Producer.MaxMessageBytes, brokers: k.Brokers, config: c, producer: producer}
+	p.settled(producer)
+	return p, nil
+}
+
+// settled tells the senders what came of a producer's messages, until it is closed.
+func (p *Publisher) settled(producer sarama.AsyncProducer) {
 	p.done.Go(func() {
 		for m := range producer.Successes() {
 			settle(m, nil)
@@ -90,7 +100,35 @@ func (k Kafka) NewPublisher(maxBytes int) (*Publisher, error) {
 			settle(e.Msg, e.Err)
 		}
 	})
-	return p, nil
+}
+
+// renew puts a new producer in the place of one that gave up on a partition:
+// that one refuses everything for ten seconds more, also when Kafka is back. While
+// Kafka is not back, nothing changes.
+func (p *Publisher) renew(old sarama.AsyncProducer) {
+	if !p.renewing.TryLock() {
+		return
+	}
+	defer p.renewing.Unlock()
+	p.mu.RLock()
+	current := !p.closed && p.producer == old
+	p.mu.RUnlock()
+	if !current {
+		return
+	}
+	producer, err := sarama.NewAsyncProducer(p.brokers, p.config)
+	if err != nil {
+		return
+	}
+	p.mu.Lock() // nothing is under way, so that the order stays
+	defer p.mu.Unlock()
+	if p.closed {
+		_ = producer.Close()
+		return
+	}
+	p.producer = producer
+	p.settled(producer)
+	old.AsyncClose()
 }
 
 func settle(m *sarama.ProducerMessage, err error) {
@@ -109,10 +147,21 @@ func (p *Publisher) send(n int, message func(i int) *sarama.ProducerMessage) ([]
 	if n == 0 {
 		return nil, nil
 	}
+	t, producer, err := p.sent(n, message)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(t.errs, func(err error) bool { return errors.Is(err, breaker.ErrBreakerOpen) }) {
+		p.renew(producer)
+	}
+	return t.errs, nil
+}
+
+func (p *Publisher) sent(n int, message func(i int) *sarama.ProducerMessage) (*ticket, sarama.AsyncProducer, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
-		return nil, ErrPublisherClosed
+		return nil, nil, ErrPublisherClosed
 	}
 	t := &ticket{errs: make([]error, n), waiting: n, done: make(chan struct{})}
 	for i := range n {
@@ -121,7 +170,7 @@ func (p *Publisher) send(n int, message func(i int) *sarama.ProducerMessage) ([]
 		p.producer.Input() <- m
 	}
 	<-t.done
-	return t.errs, nil
+	return t, p.producer, nil
 }
 
 // Send publishes records of one shard in the order given and returns when all

@@ -213,6 +213,9 @@ func TestRealTopicMadeAnew(t *testing.T) {
 	if head, _ := s.Head(t.Context(), 0); err != nil || d.Feed != head {
 		t.Errorf("the new topic ends at %d, the store at %d: %v", d.Feed, head, err)
 	}
+	reach()
+	stop()
+	l.expect(t, s, 0)
 	t.Logf("report: topic deleted and made anew: %d records followed, none missed or doubled", len(l.taken))
 }
 
