@@ -162,6 +162,11 @@ func (d *database) buildOnce(ctx context.Context, m *model, progress func(done, 
 	}
 	for {
 		err := d.takeOver(ctx, m, f)
+		if err != nil && ctx.Err() == nil { // perhaps only the answer was lost
+			if schema, _, failed := d.serving(ctx, base(m.p)); failed == nil && schema == f.path {
+				return nil
+			}
+		}
 		if !errors.Is(err, errBehind) {
 			return err
 		}

@@ -232,6 +232,8 @@ func (h *hub) release(ctx context.Context, schema string) {
 	}
 	h.mu.Unlock()
 	if last {
+		ctx, stop := context.WithTimeout(ctx, 2*time.Second)
+		defer stop()
 		_ = h.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 			_, err := c.Exec(ctx, `SELECT pg_advisory_unlock_shared($1)`, advisory(schema))
 			return err

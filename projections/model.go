@@ -98,8 +98,7 @@ func (m *model) closeLocked() error {
 	}
 	if f := m.file; f.database != nil {
 		m.file = nil
-		f.users.Wait()
-		f.database.hub.release(context.Background(), f.path)
+		f.users.Wait() // what it holds ends with the runner's connection
 		return nil
 	}
 	f := m.file

@@ -75,7 +75,7 @@ func (s *spelling) definition(statement string) string {
 	t = strings.ReplaceAll(t, " INTEGER ", " BIGINT ")
 	switch {
 	case strings.Contains(t, "valid_to"):
-		t += " WITH (fillfactor = 85)"
+		t += " WITH (fillfactor = 80)"
 	case strings.Contains(t, "varve_checkpoint"):
 		t += " WITH (fillfactor = 20)"
 	}

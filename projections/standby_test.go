@@ -3,7 +3,11 @@ package projections
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,5 +154,76 @@ func TestDatabaseSaysWhatIsWrong(t *testing.T) {
 	r.Add(NewDocuments())
 	if err := r.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "small letters") {
 		t.Errorf("a bad schema gives %v", err)
+	}
+}
+
+// way is a way to the server that can be cut.
+func way(t *testing.T, to string) (address string, cut func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	ends := []io.Closer{l}
+	keep := func(c io.Closer) {
+		mu.Lock()
+		defer mu.Unlock()
+		ends = append(ends, c)
+	}
+	go func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			keep(from)
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = from.Close()
+				continue
+			}
+			keep(server)
+			go func() { _, _ = io.Copy(server, from); _ = server.Close() }()
+			go func() { _, _ = io.Copy(from, server); _ = from.Close() }()
+		}
+	}()
+	return l.Addr().String(), func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range ends {
+			_ = c.Close()
+		}
+	}
+}
+
+// A runner that cannot reach its server any more says so, and stops all the same.
+func TestStopsWithoutServer(t *testing.T) {
+	s := newStage(t)
+	owner, _ := pair(t, s, Options{}, &names{version: 1}, &names{version: 1})
+	u, err := url.Parse(owner.o.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, cut := way(t, u.Host)
+	u.Host = address
+	owner.database.dsn = u.String()
+	ctx := context.Background()
+	s.put(written("a", "c", 1))
+	if err := owner.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.WaitApplied(ctx, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	cut()
+	n := owner.models[0].p.(*names)
+	if _, err := n.all(ctx); domain.CodeOf(err) != domain.CodeUnavailable || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a query gave %v", err)
+	}
+	begun := time.Now()
+	_ = owner.Stop() // what it says does not matter
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %s to stop", took)
 	}
 }
