@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,7 +20,10 @@ import (
 )
 
 // attacker speaks plain HTTP to a server that may be gone the next moment.
-type attacker struct{ url, key string }
+type attacker struct {
+	url, key string
+	ctx      context.Context // ends its requests; nil: nothing does
+}
 
 // do sends a request; status is 0 where no whole answer came.
 func (a attacker) do(method, path string, body any, idempotency string) (status int, answer map[string]any) {
@@ -26,7 +31,7 @@ func (a attacker) do(method, path string, body any, idempotency string) (status 
 	if err != nil {
 		panic(err)
 	}
-	req, err := http.NewRequest(method, a.url+path, bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(cmp.Or(a.ctx, context.Background()), method, a.url+path, bytes.NewReader(b))
 	if err != nil {
 		panic(err)
 	}
@@ -271,6 +276,53 @@ func (a attacker) state(t *testing.T) string {
 	return string(b)
 }
 
+// twice looks for what is there more than once: what one client sent once, and
+// documents of one object.
+func (a attacker) twice(t *testing.T) {
+	t.Helper()
+	marks := map[any]int{}
+	for _, path := range []string{objectsPath + "/list", "/v1/collections/direct/documents/list"} {
+		for _, row := range a.all(t, path) {
+			marks[row.(map[string]any)["mark"]]++
+		}
+	}
+	for mark, n := range marks {
+		if n != 1 {
+			t.Errorf("%v is there %d times", mark, n)
+		}
+	}
+	roots := map[any]int{}
+	for _, row := range a.all(t, "/v1/collections/texts/documents/list") {
+		internal := row.(map[string]any)["_internal"].(map[string]any)
+		roots[internal["lineage"].(map[string]any)["root_object_id"]]++
+	}
+	for root, n := range roots {
+		if n != 1 {
+			t.Errorf("%v was extracted into %d documents", root, n)
+		}
+	}
+}
+
+// crowd is eight clients: what each does until the server is gone.
+func crowd() map[*writer]func(attacker, int) {
+	clients := map[*writer]func(attacker, int){}
+	for i := range 8 {
+		w := &writer{name: "client" + strconv.Itoa(i), create: objectsPath, id: "object_id"}
+		switch {
+		case i < 3:
+			clients[w] = w.write
+		case i < 5:
+			w.create, w.id = "/v1/collections/direct/documents", "document_id"
+			clients[w] = w.write
+		case i < 7:
+			clients[w] = w.batch
+		default:
+			clients[w] = w.search
+		}
+	}
+	return clients
+}
+
 const objectsPath = "/v1/buckets/shells/objects"
 
 // setUp makes what the clients write to.
@@ -290,37 +342,31 @@ func (a attacker) setUp(t *testing.T) {
 	}
 }
 
+// crashRounds is VARVE_CRASH_ROUNDS, or otherwise.
+func crashRounds(t *testing.T, otherwise int) int {
+	t.Helper()
+	text := os.Getenv("VARVE_CRASH_ROUNDS")
+	if text == "" {
+		return otherwise
+	}
+	rounds, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rounds
+}
+
 // TestKilledServerLosesNothing kills the whole server again and again under eight
 // clients: what was acknowledged is there, nothing is there twice, batches go on,
 // executions can be read, and read models are what a rebuild makes of the log.
 // VARVE_CRASH_ROUNDS asks for more than three rounds.
 func TestKilledServerLosesNothing(t *testing.T) {
-	rounds := 3
-	if text := os.Getenv("VARVE_CRASH_ROUNDS"); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rounds := crashRounds(t, 3)
 	data := filepath.Join(t.TempDir(), "data")
 	server := start(t, data)
-	a := attacker{server.URL, server.Key}
+	a := attacker{url: server.URL, key: server.Key}
 	a.setUp(t)
-	clients := map[*writer]func(attacker, int){}
-	for i := range 8 {
-		w := &writer{name: "client" + strconv.Itoa(i), create: objectsPath, id: "object_id"}
-		switch {
-		case i < 3:
-			clients[w] = w.write
-		case i < 5:
-			w.create, w.id = "/v1/collections/direct/documents", "document_id"
-			clients[w] = w.write
-		case i < 7:
-			clients[w] = w.batch
-		default:
-			clients[w] = w.search
-		}
-	}
+	clients := crowd()
 	total := 0
 	for round := range rounds {
 		var running sync.WaitGroup
@@ -341,27 +387,7 @@ func TestKilledServerLosesNothing(t *testing.T) {
 			checked.Go(func() { w.check(t, a) })
 		}
 		checked.Wait()
-		marks := map[any]int{}
-		for _, path := range []string{objectsPath + "/list", "/v1/collections/direct/documents/list"} {
-			for _, row := range a.all(t, path) {
-				marks[row.(map[string]any)["mark"]]++
-			}
-		}
-		for mark, n := range marks {
-			if n != 1 {
-				t.Errorf("round %d: %v is there %d times", round, mark, n)
-			}
-		}
-		roots := map[any]int{}
-		for _, row := range a.all(t, "/v1/collections/texts/documents/list") {
-			internal := row.(map[string]any)["_internal"].(map[string]any)
-			roots[internal["lineage"].(map[string]any)["root_object_id"]]++
-		}
-		for root, n := range roots {
-			if n != 1 {
-				t.Errorf("round %d: %v was extracted into %d documents", round, root, n)
-			}
-		}
+		a.twice(t)
 		if t.Failed() {
 			t.FailNow()
 		}
