@@ -108,6 +108,10 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 		Blobs:         v.Reads.Blobs, Fetch: v.Reads.Fetch, Log: v.log, Work: v.State,
 		Now: time.Now, Entropy: entropy, Keys: &commands.KeyRing{Pepper: pepper, Random: rand.Reader},
 	}
+	events, err := v.topics(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := v.follow(ctx); err != nil {
 		return nil, err
 	}
@@ -122,6 +126,7 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 		LookupKey: v.lookupKey, HashKey: v.Commands.Keys.Hash, Log: v.log,
 		Version: c.Version, Checks: v.checks(), Limits: http.Limits{Body: c.MaxBody, Rate: c.rates()},
 		Observe: v.metrics.Request, Tracer: v.tracer(), Dependencies: v.dependencies(),
+		Events: events,
 	})
 	v.watch()
 	return v, nil
@@ -238,6 +243,7 @@ func (v *Varve) Serve(ctx context.Context, l net.Listener) error {
 				v.log.Error("batches do not run", slog.Any("error", err))
 			}
 		})
+		v.running.Go(func() { v.runTopics(work) })
 	}
 	server := &nethttp.Server{Handler: v.observed(v.handler(), l.Addr()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
 	defer v.serveMetrics()()

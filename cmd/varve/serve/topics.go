@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"varve/commands"
 	"varve/eventstore/bus"
@@ -52,10 +54,17 @@ func (v *Varve) topicNamespaces(ctx context.Context) ([]commands.TopicRef, error
 }
 
 // runTopics takes objects from customers' topics until ctx ends: for a worker.
-// What stops it is an error of the store at the start.
-func (v *Varve) runTopics(ctx context.Context) error {
-	if err := v.Commands.RunTopics(ctx); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("read customers' topics: %w", err)
+func (v *Varve) runTopics(ctx context.Context) {
+	for {
+		err := v.Commands.RunTopics(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		v.log.Warn("customers' topics are not read yet: trying again", slog.Any("error", err))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
 	}
-	return nil
 }

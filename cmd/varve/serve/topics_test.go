@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,9 +58,6 @@ func newTenant(t *testing.T, bucket string, change ...func(*Config)) *tenant {
 			t.Error(err)
 		}
 	})
-	if _, err := v.topics(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	made, err := v.Commands.CreateOrganization(t.Context(), commands.In{Origin: "test"}, commands.CreateOrganization{Name: "a", Email: "a@example.com"})
 	if err != nil {
 		t.Fatal(err)
@@ -112,18 +110,9 @@ func (s *tenant) ask(method, path, body string) (int, map[string]any) {
 // run reads topics until the returned function is called.
 func (s *tenant) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.v.runTopics(ctx) }()
-	once := false
-	stop = func() {
-		if !once {
-			once = true
-			cancel()
-			if err := <-done; err != nil {
-				s.t.Error(err)
-			}
-		}
-	}
+	var running sync.WaitGroup
+	running.Go(func() { s.v.runTopics(ctx) })
+	stop = func() { cancel(); running.Wait() }
 	s.t.Cleanup(stop)
 	return stop
 }
