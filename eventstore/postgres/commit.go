@@ -75,38 +75,44 @@ func (e *Engine) write(ctx context.Context, conn *pgxpool.Conn, c *eventstore.Co
 		return err
 	}
 	with, params := e.params(c)
-	name := fmt.Sprintf("varve_commit_%s_%d", e.opts.Schema, with)
+	name := e.sql.names[with]
 	if _, err := conn.Conn().Prepare(ctx, name, e.sql.commit[with]); err != nil {
 		return err
-	}
-	formats := make([]int16, len(params))
-	for i := range formats {
-		formats[i] = pgx.BinaryFormatCode
 	}
 	if err := failpoint.Hit("postgres.before-commit"); err != nil {
 		return err
 	}
-	var batch pgconn.Batch
-	batch.ExecPrepared(name, params, formats, nil)
-	if c.Held {
-		batch.ExecParams("COMMIT", nil, nil, nil, nil)
-	}
-	results, err := conn.Conn().PgConn().ExecBatch(ctx, &batch).ReadAll()
+	moved, err := execCommit(ctx, conn.Conn().PgConn(), name, params, c.Held)
 	if err != nil {
 		return err
 	}
-	for _, r := range results {
-		if r.Err != nil {
-			return r.Err
-		}
-	}
-	if results[0].CommandTag.RowsAffected() == 0 {
+	if !moved {
 		return eventstore.ErrMoved
 	}
-	if err := failpoint.Hit("postgres.after-commit"); err != nil {
-		return err
+	return failpoint.Hit("postgres.after-commit")
+}
+
+// execCommit says whether the head moved; the transaction that holds the lock is
+// ended in the same round trip.
+func execCommit(ctx context.Context, c *pgconn.PgConn, name string, params [][]byte, held bool) (moved bool, err error) {
+	binary := []int16{pgx.BinaryFormatCode}
+	if !held {
+		r := c.ExecPrepared(ctx, name, params, binary, nil).Read()
+		return r.CommandTag.RowsAffected() > 0, r.Err
 	}
-	return nil
+	var batch pgconn.Batch
+	batch.ExecPrepared(name, params, binary, nil)
+	batch.ExecParams("COMMIT", nil, nil, nil, nil)
+	results, err := c.ExecBatch(ctx, &batch).ReadAll()
+	if err != nil {
+		return false, err
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			return false, r.Err
+		}
+	}
+	return results[0].CommandTag.RowsAffected() > 0, nil
 }
 
 // dropScopes deletes idempotency rows that do not count any more, so it need not

@@ -9,6 +9,7 @@ import (
 type statements struct {
 	channel string // of notifications
 	commit  [1 << parts]string
+	names   [1 << parts]string // of the prepared commits
 	head    string
 	headFor string // with the lock
 	logs    string
@@ -122,7 +123,7 @@ func in(schema, sql string) string { return strings.ReplaceAll(sql, "$S", schema
 func newStatements(schema string) statements {
 	s := statements{channel: "varve_" + schema}
 	for with := range s.commit {
-		s.commit[with] = commitSQL(schema, s.channel, with)
+		s.commit[with], s.names[with] = commitSQL(schema, s.channel, with), fmt.Sprintf("varve_commit_%s_%d", schema, with)
 	}
 	in := func(text string) string { return in(schema, text) }
 	s.head = in("SELECT token, feed, first, logs, streams, writer FROM $S.heads WHERE shard = $1")

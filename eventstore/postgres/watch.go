@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -142,12 +144,12 @@ func (e *Engine) hearOn(ctx context.Context) {
 }
 
 func (e *Engine) tell(payload string) {
-	var shard int
-	var feed uint64
-	if n, err := fmt.Sscanf(payload, "%d %d", &shard, &feed); n != 2 || err != nil || shard < 0 || shard >= e.shards {
-		return
+	first, second, _ := strings.Cut(payload, " ")
+	shard, err1 := strconv.Atoi(first)
+	feed, err2 := strconv.ParseUint(second, 10, 64)
+	if err1 == nil && err2 == nil && shard >= 0 && shard < e.shards {
+		e.call(shard, feed)
 	}
-	e.call(shard, feed)
 }
 
 func (e *Engine) call(shard int, feed uint64) {
