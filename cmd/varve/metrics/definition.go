@@ -83,6 +83,10 @@ var (
 	batchesActive = gauge("batches_active", "Batches submitted and not ended, of all namespaces.")
 	batchObjects  = gauge("batch_objects", "Objects of the active batches: pending, done, failed.", "state")
 
+	topicsRead    = gauge("topics_read", "Customers' topics that this process reads, or tries to: reading, failing.", "state")
+	topicMessages = gauge("topics_messages", "Messages of customers' topics since each was begun to be read here: taken (as objects, repeats among them), refused (to the dead-letter topic).", "outcome")
+	topicLag      = gauge("topics_lag_messages", "Messages written and not taken, in the partitions that Kafka gave to this process.")
+
 	indexMemory     = gauge("index_memory_bytes", "Bytes of memory that the index of a namespace takes: what is not in segments yet, and what segments take beside their files; the 50 largest namespaces by name, the rest as other.", "namespace")
 	indexBytes      = gauge("index_segment_bytes", "Bytes of an index's segment files, which are mapped; namespaces as in index_memory_bytes.", "namespace")
 	indexRows       = gauge("index_rows", "Document versions in an index; namespaces as in index_memory_bytes.", "namespace")

@@ -83,6 +83,7 @@ func everything(t *testing.T) *metrics.Metrics {
 			return []projections.BatchRow{{Total: 10, Processed: 4, Failed: 1}, {Total: 5, Processed: 5}}, nil
 		},
 		Index:  func(context.Context) (metrics.Index, error) { return many, nil },
+		Topics: func() metrics.Topics { return metrics.Topics{Reading: 1, Taken: 3, Refused: 1, Lag: 2} },
 		Health: func(context.Context) map[string]string { return map[string]string{"store": "", "bus": "down"} },
 	})
 	return m

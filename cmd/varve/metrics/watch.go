@@ -23,7 +23,15 @@ type Sources struct {
 	Relays  map[string][]*follow.Follower                         // log, executions
 	Batches func(context.Context) ([]projections.BatchRow, error) // the active ones
 	Index   func(context.Context) (Index, error)
+	Topics  func() Topics
 	Health  func(context.Context) map[string]string // reasons by dependency; "": none
+}
+
+// Topics sums up the customers' topics that a process reads.
+type Topics struct {
+	Reading, Failing int
+	Taken, Refused   uint64
+	Lag              int64
 }
 
 // Index is what an index holds in memory.
@@ -53,6 +61,7 @@ func (m *Metrics) Watch(s Sources) {
 			modelApplied, modelLag, modelSeconds, modelParked, modelFailing, modelFilling, modelRate, modelRebuild, modelBuilt)
 		w.add("relay", len(s.Relays) > 0, func(ctx context.Context) ([]prometheus.Metric, error) { return relays(ctx, s.Relays) }, relayPosition, relayLag, relaySeconds, relayFailing)
 		w.add("batches", s.Batches != nil, func(ctx context.Context) ([]prometheus.Metric, error) { return batches(ctx, s.Batches) }, batchesActive, batchObjects)
+		w.add("topics", s.Topics != nil, func(context.Context) ([]prometheus.Metric, error) { return topics(s.Topics()), nil }, topicsRead, topicMessages, topicLag)
 		w.add("index", s.Index != nil, func(ctx context.Context) ([]prometheus.Metric, error) { return index(ctx, s.Index) }, indexMemory, indexBytes, indexRows, indexUsed, indexCache, indexNamespaces)
 		w.add("health", s.Health != nil, func(ctx context.Context) ([]prometheus.Metric, error) {
 			var out []prometheus.Metric
@@ -266,4 +275,9 @@ func index(ctx context.Context, look func(context.Context) (Index, error)) ([]pr
 		out = append(out, indexNamespaces.is(float64(n), state))
 	}
 	return out, nil
+}
+
+func topics(t Topics) []prometheus.Metric {
+	return []prometheus.Metric{topicsRead.is(float64(t.Reading), "reading"), topicsRead.is(float64(t.Failing), "failing"),
+		topicMessages.is(float64(t.Taken), "taken"), topicMessages.is(float64(t.Refused), "refused"), topicLag.is(float64(t.Lag))}
 }

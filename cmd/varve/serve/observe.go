@@ -108,6 +108,9 @@ func (v *Varve) watch() {
 		Stores: map[string]eventstore.Follower{"log": v.Store, "executions": v.Executed},
 		Models: v.status, Relays: map[string][]*follow.Follower{}, Health: v.API.Health,
 	}
+	if v.Config.has(RoleWorker) {
+		s.Topics = v.topicCounts
+	}
 	if v.Reads.Batches != nil {
 		s.Batches = v.Reads.Batches.Active
 	}

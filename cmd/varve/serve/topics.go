@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"varve/cmd/varve/metrics"
 	"varve/commands"
 	"varve/eventstore/bus"
 	"varve/eventstore/state"
@@ -67,4 +68,17 @@ func (v *Varve) runTopics(ctx context.Context) {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// topicCounts sums up the topics that this process reads.
+func (v *Varve) topicCounts() (sum metrics.Topics) {
+	for _, t := range v.Commands.Topics.States() {
+		if t.Err != nil {
+			sum.Failing++
+		} else {
+			sum.Reading++
+		}
+		sum.Taken, sum.Refused, sum.Lag = sum.Taken+t.Taken, sum.Refused+t.Refused, sum.Lag+t.Lag()
+	}
+	return sum
 }
