@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -49,7 +50,7 @@ func (k Kafka) Ensure(shards int) (maxBytes int, err error) {
 		}
 	}
 	if err != nil {
-		n, err := partitions(admin, k.topic())
+		n, err := known(admin, k.topic())
 		if err != nil {
 			return 0, err
 		}
@@ -58,6 +59,18 @@ func (k Kafka) Ensure(shards int) (maxBytes int, err error) {
 		}
 	}
 	return maxMessage(admin, k.topic()), nil
+}
+
+// known asks for the partitions of a topic that exists, for up to five seconds
+// where the broker has not heard of it yet: somebody makes it just now.
+func known(admin sarama.ClusterAdmin, topic string) (int, error) {
+	for try := 0; ; try++ {
+		n, err := partitions(admin, topic)
+		if n > 0 || try == 50 || err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			return n, err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 func partitions(admin sarama.ClusterAdmin, topic string) (int, error) {
