@@ -49,7 +49,7 @@ func BenchmarkVisible(b *testing.B) {
 		b.Cleanup(func() { _ = r.Stop() })
 		return r, d
 	}
-	follow(x, false)
+	projector, _ := follow(x, false)
 	reader, documents := follow(api, true)
 
 	const warm = 250
@@ -76,8 +76,11 @@ func BenchmarkVisible(b *testing.B) {
 			fetched = append(fetched, time.Since(seen[i]))
 		}
 	}()
+	published := passes(b, warm+n, r.Followers()[0].WaitApplied)
+	applied := passes(b, warm+n, func(ctx context.Context, feed uint64) error { return projector.WaitApplied(ctx, 0, feed) })
 	sent, acked := storetest.Paced(b, api, 500, warm+n, document)
 	<-done
+	stages := map[string][]time.Time{"published": published(), "applied": applied()}
 	if b.Failed() {
 		return
 	}
@@ -91,7 +94,33 @@ func BenchmarkVisible(b *testing.B) {
 	b.ReportMetric(50, "p99_ms<=")
 	slices.Sort(fetched)
 	b.ReportMetric(storetest.Milliseconds(fetched[len(fetched)/2]), "fetch_p50_ms")
+	for name, at := range stages { // since the same call
+		var took []time.Duration
+		for i := warm; i < warm+n; i++ {
+			took = append(took, at[acked[i].Feed-1].Sub(sent[i]))
+		}
+		slices.Sort(took)
+		b.ReportMetric(storetest.Milliseconds(took[len(took)/2]), name+"_p50_ms")
+		b.ReportMetric(storetest.Milliseconds(took[len(took)*99/100]), name+"_p99_ms")
+	}
 	b.ReportMetric(100*float64(byKafka.Kafka)/float64(byKafka.Kafka+byKafka.Store), "by_kafka_%")
+}
+
+// passes notes when something has passed each feed position.
+func passes(b *testing.B, n int, wait func(ctx context.Context, feed uint64) error) func() []time.Time {
+	at := make([]time.Time, n)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range at {
+			if err := wait(context.Background(), uint64(i+1)); err != nil {
+				b.Error(err)
+				return
+			}
+			at[i] = time.Now()
+		}
+	}()
+	return func() []time.Time { <-done; return at }
 }
 
 const visibleLog = "log_0123456789abcdef"
