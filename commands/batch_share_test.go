@@ -58,13 +58,10 @@ func TestWorkersShareABatch(t *testing.T) {
 	store, ref := submittedOf(t, fields...)
 	defer store.Close()
 	shared := statestore.OpenDirectory("")
-	workers := []*counted{{Work: shared, quota: objects * 9}, {Work: shared, quota: objects * 9}, {Work: shared, quota: 4}}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	dead, kill := context.WithCancel(ctx)
-	for _, w := range workers {
-		w.gone = dead
-	}
+	workers := []*counted{{Work: shared, quota: objects * 9, gone: ctx}, {Work: shared, quota: objects * 9, gone: ctx}, {Work: shared, quota: 4, gone: dead}}
 	var running, dying sync.WaitGroup
 	dying.Go(func() {
 		h := handler(store)

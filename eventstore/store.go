@@ -206,5 +206,8 @@ const (
 	// ErrBlobsUnavailable says that the service that keeps attachments outside the
 	// store does not answer, or refuses; trying again later helps. Of an append nothing was written.
 	ErrBlobsUnavailable = storeError("the blob store is not available")
-	ErrNoSpace          = storeError("the disk is full") // nothing was written; appends succeed again once there is space
+	// ErrUnavailable says that the server that keeps the log cannot serve at the
+	// moment; nothing was written.
+	ErrUnavailable = storeError("the store is not available")
+	ErrNoSpace     = storeError("the disk is full") // nothing was written; appends succeed again once there is space
 )

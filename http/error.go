@@ -144,6 +144,8 @@ func clientError(err error) *domain.Error {
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "unknown_outcome", Message: "whether the change was made is not known; read before you repeat it, or repeat it under the same Idempotency-Key", Err: err}
 	case errors.Is(err, eventstore.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "storage_full", Message: "the server's disk is full; nothing was written, try again once its operator has made space", RetryAfter: 30, Err: err}
+	case errors.Is(err, eventstore.ErrUnavailable):
+		return &domain.Error{Code: domain.CodeUnavailable, Reason: "store_unavailable", Message: "the server's database is not available; nothing was changed, try again", RetryAfter: 1, Err: err}
 	case errors.Is(err, eventstore.ErrBlobsUnavailable):
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "blobs_unavailable", Message: "the server's blob store is not available; nothing was changed, try again", RetryAfter: 5, Err: err}
 	case errors.Is(err, eventstore.ErrStoreClosed):

@@ -246,7 +246,7 @@ func (m *model) queryDatabase(ctx context.Context, text string, args []any, scan
 
 func (m *model) queryError(err error) error {
 	if err != nil && isServer(err) {
-		return &domain.Error{Code: domain.CodeUnavailable, Message: "the read model " + m.name + " cannot be read: " + postgres.Explain(err).Error(), RetryAfter: 1}
+		return &domain.Error{Code: domain.CodeUnavailable, Message: "the read model " + m.name + " cannot be read at the moment; try again", RetryAfter: 1, Err: postgres.Explain(err)}
 	}
 	return err
 }

@@ -191,7 +191,7 @@ func (c *cluster) chains() {
 // another while eight clients write, submit batches and search: who takes over
 // goes on, what was acknowledged is there, nothing happens twice, every record
 // reaches Kafka, and a rebuild shows the same. VARVE_CRASH_ROUNDS asks for a
-// twentieth of its rounds of kills, at least one.
+// quarter of its rounds, at least eight.
 func TestKilledRolesLoseNothing(t *testing.T) {
 	c := newCluster(t)
 	roles := []string{"api", "projector", "worker"}
@@ -207,7 +207,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 	any := attacker{url: running["api"][0].URL, key: c.key}
 	any.setUp(t)
 	clients, kills := crowd(), map[string]int{}
-	for round := range max(1, crashRounds(t, 1)/20) * len(roles) {
+	for round := range max(8, crashRounds(t, 0)/4) {
 		ctx, stop := context.WithCancel(t.Context())
 		var writing sync.WaitGroup
 		i := 0

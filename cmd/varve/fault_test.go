@@ -23,10 +23,24 @@ import (
 type attacker struct {
 	url, key string
 	ctx      context.Context // ends its requests; nil: nothing does
+	patient  bool            // tries again what is answered 429 or 503, as its Retry-After asks for
 }
 
 // do sends a request; status is 0 where no whole answer came.
 func (a attacker) do(method, path string, body any, idempotency string) (status int, answer map[string]any) {
+	status, answer = a.once(method, path, body, idempotency)
+	repeatable := method != "POST" || idempotency != "" || strings.HasSuffix(path, "/execute")
+	for tries := 0; a.patient && repeatable && (status == 429 || status == 503) && tries < 300; tries++ {
+		time.Sleep(100 * time.Millisecond)
+		status, answer = a.once(method, path, body, idempotency)
+		if method == "DELETE" && status == 404 {
+			status = 200 // the first did it, and could not say so
+		}
+	}
+	return status, answer
+}
+
+func (a attacker) once(method, path string, body any, idempotency string) (status int, answer map[string]any) {
 	b, err := json.Marshal(body)
 	if err != nil {
 		panic(err)
@@ -70,6 +84,13 @@ type writer struct {
 
 func (w *writer) refused(what string, status int, answer map[string]any) {
 	w.wrong = append(w.wrong, fmt.Sprintf("%s: %s was answered %d %v", w.name, what, status, answer))
+}
+
+// ended is the end of a client: by its server's end, or by an answer that is wrong.
+func (w *writer) ended(what string, status int, answer map[string]any) {
+	if status != 0 {
+		w.refused(what, status, answer)
+	}
 }
 
 // write makes, changes and deletes things until the server is gone. The first
@@ -152,18 +173,21 @@ func (w *writer) batch(a attacker, round int) {
 		var ids []string
 		for j := range 4 {
 			text := strings.Repeat("A paragraph about boundary layers.\n\n", 6)
-			status, answer := a.do("POST", w.create, map[string]any{"mark": mark + "-" + strconv.Itoa(j), "blobs": []any{map[string]any{"property": "text", "type": "text", "data": text}}}, "")
+			status, answer := a.do("POST", w.create, map[string]any{"mark": mark + "-" + strconv.Itoa(j), "blobs": []any{map[string]any{"property": "text", "type": "text", "data": text}}}, mark+"-"+strconv.Itoa(j))
 			if status != 200 {
+				w.ended("an object", status, answer)
 				return
 			}
 			ids = append(ids, answer["object_id"].(string))
 		}
-		status, answer := a.do("POST", "/v1/buckets/shells/batches", map[string]any{"object_ids": ids}, "")
+		status, answer := a.do("POST", "/v1/buckets/shells/batches", map[string]any{"object_ids": ids}, mark+"-batch")
 		id, _ := answer["batch_id"].(string)
 		if status != 200 {
+			w.ended("a batch", status, answer)
 			return
 		}
-		if status, _ = a.do("POST", "/v1/buckets/shells/batches/"+id+"/submit", map[string]any{}, ""); status != 200 {
+		if status, answer = a.do("POST", "/v1/buckets/shells/batches/"+id+"/submit", map[string]any{}, mark+"-submit"); status != 200 {
+			w.ended("a submission", status, answer)
 			return
 		}
 		w.batches = append(w.batches, id)

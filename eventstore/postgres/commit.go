@@ -240,7 +240,7 @@ func (e *Engine) outcome(ctx context.Context, c *eventstore.Commit, cause error)
 
 // unknown is ErrUnknownOutcome with another text, as the committer says that one itself.
 func unknown(format string, args ...any) error {
-	return &explained{"the connection was lost: " + fmt.Sprintf(format, args...), eventstore.ErrUnknownOutcome}
+	return &explained{"the connection was lost: " + fmt.Sprintf(format, args...), eventstore.ErrUnknownOutcome, false}
 }
 
 // look gives the outcome: nil where the commit happened, ErrMoved where it never

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -81,10 +83,23 @@ var advice = map[string]string{
 type explained struct {
 	line  string
 	cause error
+	away  bool // the server, not what was asked of it
 }
 
 func (e *explained) Error() string { return e.line }
 func (e *explained) Unwrap() error { return e.cause }
+
+// Is makes it one of eventstore.ErrUnavailable where the server is away.
+func (e *explained) Is(target error) bool { return e.away && target == eventstore.ErrUnavailable }
+
+// away are the classes and codes of servers that cannot serve at the moment: no
+// connection, no resources, an operator's intervention, a lock or a time that ran
+// out, a transaction that another one's end rolled back, a standby.
+var away = []string{"08", "53", "57", "55P03", "40", "25006"}
+
+func isAway(code string) bool {
+	return slices.ContainsFunc(away, func(class string) bool { return strings.HasPrefix(code, class) })
+}
 
 // explain puts PostgreSQL's and the network's commonest troubles into one line.
 func explain(err error) error {
@@ -104,12 +119,16 @@ func explain(err error) error {
 		if server.Code == diskFull {
 			err = fmt.Errorf("%w: %w", eventstore.ErrNoSpace, err)
 		}
-		return &explained{line, err}
+		return &explained{line, err, isAway(server.Code)}
 	}
 	var connecting *pgconn.ConnectError
 	if errors.As(err, &connecting) {
 		address := net.JoinHostPort(connecting.Config.Host, fmt.Sprint(connecting.Config.Port))
-		return &explained{fmt.Sprintf("no PostgreSQL answers at %s: start it, or correct host and port (%s)", address, rootCause(err)), err}
+		return &explained{fmt.Sprintf("no PostgreSQL answers at %s: start it, or correct host and port (%s)", address, rootCause(err)), err, true}
+	}
+	var network net.Error
+	if errors.As(err, &network) && !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err) {
+		return &explained{"the connection to PostgreSQL was lost (" + rootCause(err) + ")", err, true}
 	}
 	return err
 }
