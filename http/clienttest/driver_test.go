@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	api "varve/http"
 	"varve/http/openapi"
@@ -41,7 +45,44 @@ func TestOfficialClient(t *testing.T) {
 	if python == "" {
 		t.Skip("VARVE_CLIENT_PYTHON is not set: it names the python of a virtual environment with the packages of requirements.txt; make test installs one and sets it")
 	}
-	server := boot(t)
+	drive(t, python, boot(t))
+}
+
+// TestOfficialClientOnServers does the same where the server keeps everything in
+// PostgreSQL, publishes to Kafka and has its blobs in a bucket.
+func TestOfficialClientOnServers(t *testing.T) {
+	python, store, kafka, blobs := os.Getenv("VARVE_CLIENT_PYTHON"), os.Getenv("VARVE_TEST_POSTGRES"), os.Getenv("VARVE_TEST_KAFKA"), os.Getenv("VARVE_TEST_S3")
+	if python == "" || store == "" || kafka == "" || blobs == "" {
+		t.Skip("one of VARVE_CLIENT_PYTHON, VARVE_TEST_POSTGRES, VARVE_TEST_KAFKA and VARVE_TEST_S3 is not set: make test sets all")
+	}
+	name := fmt.Sprintf("client_%d", os.Getpid())
+	drive(t, python, boot(t, "--store", database(t, store, name), "--bus", "kafka://"+kafka+"?topic="+name+".events", "--blobs", blobs))
+}
+
+// database makes a database for one test.
+func database(t *testing.T, server, name string) string {
+	t.Helper()
+	admin, err := pgx.Connect(t.Context(), server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+		_ = admin.Close(context.Background())
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal("VARVE_TEST_POSTGRES is no URL")
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func drive(t *testing.T, python string, server server) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	driver := exec.CommandContext(ctx, python, filepath.Join("driver", "run.py"), server.address)

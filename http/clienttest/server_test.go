@@ -22,37 +22,44 @@ type server struct {
 	key          string
 }
 
-// boot initializes a directory with the real binary and serves it until the
+// boot initializes an installation with the real binary and serves it until the
 // test ends. The server's log is shown when the test fails.
-func boot(t *testing.T) server {
+func boot(t *testing.T, flags ...string) server {
 	t.Helper()
-	binary, data := build(t), filepath.Join(t.TempDir(), "data")
-	s := server{email: "owner@example.org"}
-
-	initialize := exec.Command(binary, "init", "--data", data, "--organization", "Client Suite", "--email", s.email, "--json")
-	var complaints bytes.Buffer
-	initialize.Stderr = &complaints
-	printed, err := initialize.Output()
-	if err != nil {
-		t.Fatalf("varve init: %v\n%s", err, complaints.String())
+	binary, data, listen := build(t), filepath.Join(t.TempDir(), "data"), freeAddress(t)
+	s := server{email: "owner@example.org", address: "http://" + listen}
+	facts := []string{"--json", "--data", data, "--organization", "Client Suite", "--email", s.email}
+	if len(flags) == 0 {
+		initialize := exec.Command(binary, append([]string{"init"}, facts...)...)
+		var complaints bytes.Buffer
+		initialize.Stderr = &complaints
+		printed, err := initialize.Output()
+		if err != nil {
+			t.Fatalf("varve init: %v\n%s", err, complaints.String())
+		}
+		s.took(t, printed)
+		serve(t, binary, data, listen)
+		return s
 	}
+	s.took(t, serve(t, binary, data, listen, append(flags, facts...)...))
+	return s
+}
+
+// took reads what is said once of a new organization.
+func (s *server) took(t *testing.T, printed []byte) {
+	t.Helper()
 	var made struct {
 		OrganizationID string `json:"organization_id"`
 		UserEmail      string `json:"user_email"`
 		APIKey         string `json:"api_key"`
 	}
-	if err := json.Unmarshal(printed, &made); err != nil {
-		t.Fatalf("varve init --json printed %q: %v", printed, err)
+	if err := json.NewDecoder(bytes.NewReader(printed)).Decode(&made); err != nil {
+		t.Fatalf("with --json %q was printed: %v", printed, err)
 	}
 	if made.OrganizationID == "" || made.APIKey == "" || made.UserEmail != s.email {
-		t.Fatalf("varve init --json left something out: organization_id %q, user_email %q, api_key given: %t", made.OrganizationID, made.UserEmail, made.APIKey != "")
+		t.Fatalf("something was left out: organization_id %q, user_email %q, api_key given: %t", made.OrganizationID, made.UserEmail, made.APIKey != "")
 	}
 	s.organization, s.key = made.OrganizationID, made.APIKey
-
-	listen := freeAddress(t)
-	s.address = "http://" + listen
-	serve(t, binary, data, listen)
-	return s
 }
 
 // build gives the binary under test: that of VARVE_BINARY, or one built now.
@@ -72,12 +79,12 @@ func build(t *testing.T) string {
 }
 
 // serve starts the server, waits until it is ready, and stops it at the end:
-// it must then end by itself, with status 0.
-func serve(t *testing.T, binary, data, listen string) {
+// it must then end by itself, with status 0. It gives what was printed until then.
+func serve(t *testing.T, binary, data, listen string, flags ...string) []byte {
 	t.Helper()
-	var log bytes.Buffer
-	command := exec.Command(binary, "serve", "--data", data, "--listen", listen)
-	command.Stdout, command.Stderr = &log, &log
+	var log, printed bytes.Buffer
+	command := exec.Command(binary, append([]string{"serve", "--data", data, "--listen", listen}, flags...)...)
+	command.Stdout, command.Stderr = &printed, &log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +117,7 @@ func serve(t *testing.T, binary, data, listen string) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+	return printed.Bytes()
 }
 
 func healthy(ctx context.Context, url string) bool {

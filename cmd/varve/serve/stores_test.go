@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,8 +93,29 @@ func compareWithKafka(t *testing.T, store eventstore.Owner, address string) {
 	}
 }
 
-// The same server on PostgreSQL: what it executed replays after a restart, and
-// after its read models and index were built anew from the server's log.
+// play writes and asks, the same for the same seed.
+func (w *world) play(t *testing.T) (ids, hashes []string) {
+	t.Helper()
+	chance := rand.New(rand.NewPCG(5, 5))
+	for i := range 170 {
+		if err := w.write(t.Context(), chance, 60); err != nil {
+			t.Fatal(err)
+		}
+		if i < 150 {
+			continue
+		}
+		x, err := w.query(t.Context(), chance)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, hashes = append(ids, x.ID), append(hashes, x.ResultHash)
+	}
+	return ids, hashes
+}
+
+// The same server on PostgreSQL: it answers as the embedded one does, and what it
+// executed replays after a restart, and after its read models and index were built
+// anew from the server's log.
 func TestServeOnPostgres(t *testing.T) {
 	server := os.Getenv("VARVE_TEST_POSTGRES")
 	if server == "" {
@@ -103,22 +125,13 @@ func TestServeOnPostgres(t *testing.T) {
 	dsn := newDatabase(t, server)
 	onPostgres := func(c *serve.Config) { c.Store = dsn }
 	w := newWorld(t, data, onPostgres)
-	chance := rand.New(rand.NewPCG(5, 5))
-	for range 150 {
-		if err := w.write(ctx, chance, 60); err != nil {
-			t.Fatal(err)
-		}
+	ids, hashes := w.play(t)
+	embedded := newWorld(t, filepath.Join(t.TempDir(), "embedded"))
+	if _, same := embedded.play(t); !slices.Equal(same, hashes) {
+		t.Errorf("the embedded server answers differently:\n%v\n%v", same, hashes)
 	}
-	hashes := map[string]string{}
-	for range 20 {
-		x, err := w.query(ctx, chance)
-		if err != nil {
-			t.Fatal(err)
-		}
-		hashes[x.ID] = x.ResultHash
-		if err := w.write(ctx, chance, 60); err != nil {
-			t.Fatal(err)
-		}
+	if err := embedded.v.Close(); err != nil {
+		t.Error(err)
 	}
 	for _, lost := range [][]string{nil, {"index", "models"}} {
 		if err := w.v.Close(); err != nil {
@@ -133,7 +146,8 @@ func TestServeOnPostgres(t *testing.T) {
 		if err := w.v.Models.CatchUp(ctx); err != nil {
 			t.Fatal(err)
 		}
-		for id, hash := range hashes {
+		for i, id := range ids {
+			hash := hashes[i]
 			header, trace := w.recorded(t, id)
 			r, err := w.v.Reads.Retrieve.Replay(ctx, w.in.Log, header, trace)
 			if err != nil || !r.Identical || r.Hash != hash {
