@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+
+	"varve/eventstore"
 )
 
 // statements are the texts that name the schema's tables, made once.
@@ -133,7 +136,8 @@ func newStatements(schema string) statements {
 	s.logs = in(`SELECT ` + logColumns + `, w.i FROM unnest($1::text[]) WITH ORDINALITY AS w(name, i)
 	CROSS JOIN LATERAL (SELECT * FROM $S.logs WHERE name = w.name COLLATE "C" LIMIT 1) l ` + newest)
 	s.changed = in(`SELECT ` + logColumns + `, 0::bigint FROM $S.logs l ` + newest + ` WHERE l.shard = $1 AND l.token > $2 ORDER BY l.shard, l.token`)
-	s.since = in(`SELECT e.key, e.position, e.version, e.type, e.frame, NULL::text, NULL::bytea, e.log, e.stream, s.name FROM (
+	// What came since a head: what a committer remembers of it, so without metadata and data.
+	s.since = in(`SELECT e.key, e.position, e.version, '', substr(e.frame, 1, ` + strconv.Itoa(eventstore.FrameMeta) + `), NULL::text, NULL::bytea, e.log, e.stream, s.name FROM (
 		SELECT * FROM $S.events WHERE key > $1 AND key < $2 ORDER BY key LIMIT $3) e
 	CROSS JOIN LATERAL (SELECT name FROM $S.streams WHERE stream = e.stream LIMIT 1) s ORDER BY e.key`)
 	s.record = in("SELECT " + rowColumns + " FROM $S.events e CROSS JOIN LATERAL (SELECT name FROM $S.streams WHERE stream = e.stream LIMIT 1) s WHERE e.log = $1 AND e.position = $2")
