@@ -50,6 +50,9 @@ type Options struct {
 	// names of the models' schemas begin ("": varve_models). Runners of different
 	// stores in one database have different ones.
 	Schema string
+	// Feed is where followers take records from; nil: the store. It may be later than
+	// the store, which always tells what is the newest.
+	Feed eventstore.Follower
 	// Standby only reads: it applies nothing, and builds what Rebuild asks for only.
 	Standby bool
 }
@@ -90,6 +93,9 @@ func NewRunner(store eventstore.Follower, dir string, o Options) *Runner {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Feed == nil {
+		o.Feed = store
 	}
 	r := &Runner{store: store, dir: dir, o: o}
 	if o.Database != "" {
@@ -291,7 +297,7 @@ func (r *Runner) run(m *model) {
 }
 
 func (r *Runner) follower(m *model, shard int) *follow.Follower {
-	f := &follow.Follower{Store: r.store, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now, PageSize: r.o.PageSize, Observe: r.o.Observe}
+	f := &follow.Follower{Store: r.o.Feed, Shard: shard, Name: m.name, Lease: r.o.Lease, Logger: r.o.Logger, Now: r.o.Now, PageSize: r.o.PageSize, Observe: r.o.Observe}
 	if m.p != nil {
 		f.Types = m.p.Handles()
 	} else {

@@ -15,6 +15,7 @@ type Config struct {
 	Listen        string               `help:"Address to serve HTTP on; port 0 chooses a free one." default:"127.0.0.1:8080" env:"VARVE_LISTEN"`
 	Store         string               `help:"Where the log is: empty for a file in --data, or a PostgreSQL server (postgres://user@host/database)." env:"VARVE_STORE"`
 	Bus           string               `help:"Where every record is published too: empty for nowhere, or Kafka (kafka://host:port?topic=varve.events)." env:"VARVE_BUS"`
+	FollowBus     bool                 `help:"Read models and index take records from Kafka where they come in order, and from the database otherwise: less to do for the database of many processes, and later by what the relay takes." env:"VARVE_FOLLOW_BUS"`
 	Blobs         string               `help:"Where blobs are: empty for files in --data, or a bucket of an S3 server (s3://bucket?region=us-east-1); credentials come from the standard AWS environment." env:"VARVE_BLOBS"`
 	Roles         []string             `help:"What this process does, of api, projector, relay and worker; none named: everything. Some alone need --store postgres://…" env:"VARVE_ROLES"`
 	Shards        int                  `help:"Shards of a log that is made here, each a Kafka partition, a feed and an order of its own; 0: one, or what the log has." default:"0" env:"VARVE_SHARDS"`

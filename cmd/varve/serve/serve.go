@@ -52,7 +52,8 @@ type Varve struct {
 	stopRelays context.CancelFunc
 	relaying   errgroup.Group
 	recorder   recorder
-	leasing    sync.WaitGroup
+	tail       *bus.Tail      // nil unless the log is followed through Kafka
+	following  sync.WaitGroup // the tail, and the recorder's lease
 }
 
 // Logger makes the logger that a configuration asks for.
@@ -174,7 +175,13 @@ func entropy() (b [16]byte) {
 func (v *Varve) follow(ctx context.Context) (err error) {
 	v.Reads.Directory, v.Reads.Documents, v.Reads.Objects, v.Reads.Batches, v.Reads.Traces =
 		projections.NewDirectory(), projections.NewDocuments(), projections.NewObjects(), projections.NewBatches(), projections.NewTraces()
-	v.Models = projections.NewRunner(v.Store, v.dir.file("models"), v.modelOptions("varve_models"))
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	v.stop = stop
+	options := v.modelOptions("varve_models")
+	if options.Feed, err = v.feed(run); err != nil {
+		return err
+	}
+	v.Models = projections.NewRunner(v.Store, v.dir.file("models"), options)
 	v.Models.Add(v.Reads.Directory, v.Reads.Documents, v.Reads.Objects, v.Reads.Batches)
 	if v.Config.has(RoleAPI) {
 		if err := v.openIndex(ctx); err != nil {
@@ -185,10 +192,8 @@ func (v *Varve) follow(ctx context.Context) (err error) {
 	v.Reads.Models = v.Models
 	v.Reads.Executions = projections.NewRunner(v.Executed, v.dir.file("models"), v.modelOptions("varve_execution_models"))
 	v.Reads.Executions.Add(v.Reads.Traces)
-	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	v.stop = stop
 	if v.recorder.store = v.Executed; v.Config.has(RoleAPI) {
-		v.leasing.Go(func() { v.recorder.lease(run, v.State) })
+		v.following.Go(func() { v.recorder.lease(run, v.State) })
 	}
 	if err := v.Models.Start(run); err != nil {
 		return err
@@ -274,9 +279,11 @@ func (v *Varve) Close() error {
 		if v.Reads.Executions != nil {
 			errs = append(errs, v.Reads.Executions.Stop())
 		}
-		errs = append(errs, v.Models.Stop())
+		if v.Models != nil {
+			errs = append(errs, v.Models.Stop())
+		}
 		v.stop()
-		v.leasing.Wait()
+		v.following.Wait()
 	}
 	if v.stopRelays != nil {
 		v.stopRelays()

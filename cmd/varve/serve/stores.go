@@ -109,3 +109,32 @@ func (v *Varve) relays(ctx context.Context) error {
 	}
 	return nil
 }
+
+// feed is where read models and index take records from: Kafka, where the server
+// was told so, and what does not come from there from the store; nil: the store.
+func (v *Varve) feed(ctx context.Context) (eventstore.Follower, error) {
+	if !v.Config.FollowBus {
+		return nil, nil
+	}
+	kafka, err := bus.ParseURL(v.Config.Bus)
+	if err != nil {
+		return nil, fmt.Errorf("--follow-bus needs --bus: %w", err)
+	}
+	if v.tail, err = bus.NewTail(v.Store, kafka, bus.TailOptions{Logger: v.log}); err != nil {
+		return nil, fmt.Errorf("--follow-bus: %w", err)
+	}
+	v.following.Go(func() {
+		if err := v.tail.Run(ctx); err != nil {
+			v.log.Error("Kafka is not followed any more: records come from the database", slog.Any("error", err))
+		}
+	})
+	return v.tail, nil
+}
+
+// Followed tells how many records came by Kafka, and how many from the store.
+func (v *Varve) Followed() bus.Stats {
+	if v.tail == nil {
+		return bus.Stats{}
+	}
+	return v.tail.Stats()
+}

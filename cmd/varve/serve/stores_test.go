@@ -48,6 +48,32 @@ func TestRecordsReachKafka(t *testing.T) {
 	}
 }
 
+// Where the log is followed through Kafka, answers are those of the log, and records
+// do come that way.
+func TestFollowThroughKafka(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	w := newWorld(t, filepath.Join(t.TempDir(), "data"), func(c *serve.Config) {
+		c.Bus, c.FollowBus = "kafka://"+strings.Join(cluster.ListenAddrs(), ","), true
+	})
+	plain := newWorld(t, filepath.Join(t.TempDir(), "plain"))
+	_, hashes := w.play(t)
+	if _, same := plain.play(t); !slices.Equal(same, hashes) {
+		t.Errorf("through Kafka it answers differently:\n%v\n%v", same, hashes)
+	}
+	if s := w.v.Followed(); s.Kafka == 0 || s.Refused > 0 {
+		t.Errorf("no record came by Kafka, or one was refused: %+v", s)
+	}
+	for _, v := range []*serve.Varve{w.v, plain.v} {
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // compareWithKafka reads the feed through Kafka and from the store.
 func compareWithKafka(t *testing.T, store eventstore.Owner, address string) {
 	t.Helper()
@@ -201,6 +227,9 @@ func TestStoresSayWhatIsWrong(t *testing.T) {
 		{func(c *serve.Config) { c.Store = "mysql://root:secret@127.0.0.1/x" }, "postgres://user@host/database"},
 		{func(c *serve.Config) { c.Store = "postgres://varve:secret@127.0.0.1:1/varve?connect_timeout=2" }, "127.0.0.1"},
 		{func(c *serve.Config) { c.Bus = "amqp://u:secret@127.0.0.1" }, "kafka://"},
+		{func(c *serve.Config) { c.FollowBus = true }, "--follow-bus needs --bus"},
+		{func(c *serve.Config) { c.Roles = []string{"api"} }, "--store postgres://"},
+		{func(c *serve.Config) { c.Roles = []string{"king"} }, "api, projector, relay, worker"},
 	} {
 		config := serve.Config{Data: filepath.Join(t.TempDir(), "data"), LogLevel: "error"}
 		c.change(&config)
