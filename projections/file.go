@@ -63,7 +63,7 @@ var (
 
 // openFile opens or makes a projection's file with its tables and indexes.
 func openFile(ctx context.Context, path string, p Projection) (*file, error) {
-	f, err := makeFile(ctx, path, p, append(serving, "cache_size(-64000)", "wal_autocheckpoint(8000)"), p.Schema())
+	f, err := makeFile(ctx, path, p, append(serving, "cache_size(-64000)", "wal_autocheckpoint(16000)"), p.Schema())
 	if err != nil {
 		return nil, err
 	}
