@@ -89,6 +89,24 @@ func (p *child) kill(t *testing.T) {
 	_ = p.cmd.Wait()
 }
 
+// ready waits until a process has what it needs, its read models among it.
+func (p *child) ready(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		res, err := http.Get(p.URL + "/v1/health/ready")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready: %d", res.StatusCode)
+		}
+	}
+}
+
 // count reads a counter of a process from outside.
 func (p *child) count(t *testing.T, metric string) int {
 	t.Helper()
@@ -204,7 +222,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 			running[role] = append(running[role], c.start(role))
 		}
 	}
-	any := attacker{url: running["api"][0].URL, key: c.key}
+	any := attacker{url: running["api"][0].URL, key: c.key, patient: true}
 	any.setUp(t)
 	clients, kills := crowd(), map[string]int{}
 	for round := range max(8, crashRounds(t, 0)/4) {
@@ -212,7 +230,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 		var writing sync.WaitGroup
 		i := 0
 		for _, work := range clients {
-			a := attacker{url: running["api"][i%2].URL, key: c.key, ctx: ctx}
+			a := attacker{url: running["api"][i%2].URL, key: c.key, ctx: ctx, patient: true}
 			i++
 			writing.Go(func() { work(a, round) })
 		}
@@ -272,6 +290,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 		}
 	}
 	alone := c.start("api,projector,worker")
+	alone.ready(t)
 	any.url = alone.URL
 	if rebuilt := any.state(t); rebuilt != incremental {
 		t.Error("a rebuild shows something else")
@@ -289,7 +308,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 func TestProcessJoinsAndLeaves(t *testing.T) {
 	c := newCluster(t)
 	first := c.start("api,projector,relay,worker")
-	a := attacker{url: first.URL, key: c.key}
+	a := attacker{url: first.URL, key: c.key, patient: true}
 	a.setUp(t)
 	const objects = 400
 	var ids []string

@@ -29,7 +29,7 @@ type attacker struct {
 // do sends a request; status is 0 where no whole answer came.
 func (a attacker) do(method, path string, body any, idempotency string) (status int, answer map[string]any) {
 	status, answer = a.once(method, path, body, idempotency)
-	repeatable := method != "POST" || idempotency != "" || strings.HasSuffix(path, "/execute")
+	repeatable := method != "POST" || idempotency != "" || strings.HasSuffix(path, "/execute") || strings.HasSuffix(path, "/list")
 	for tries := 0; a.patient && repeatable && (status == 429 || status == 503) && tries < 300; tries++ {
 		time.Sleep(100 * time.Millisecond)
 		status, answer = a.once(method, path, body, idempotency)
@@ -430,6 +430,7 @@ func TestKilledServerLosesNothing(t *testing.T) {
 		}
 	}
 	server = start(t, data)
+	server.ready(t)
 	a.url = server.URL
 	if rebuilt := a.state(t); rebuilt != incremental {
 		at := 0
