@@ -241,6 +241,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		stop()
 		writing.Wait()
+		time.Sleep(500 * time.Millisecond) // what was given up may still be written
 		running[role][victim] = c.start(role)
 		any.url = running["api"][rand.IntN(2)].URL
 		var checked sync.WaitGroup
