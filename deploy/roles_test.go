@@ -1,7 +1,6 @@
 package deploy_test
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -16,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"varve/eventstore/servertest"
 )
 
 // Each role of docker-compose.yml becomes ready with the environment that stands
@@ -33,7 +32,7 @@ func TestComposeRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	where := strings.NewReplacer(
-		"postgres://varve:varve@postgres:5432/varve?sslmode=disable", database(t, postgres),
+		"postgres://varve:varve@postgres:5432/varve?sslmode=disable", servertest.Database(t, postgres),
 		"kafka:9092?topic=varve.events", kafka+"?topic=varve.test."+rand.Text(),
 		"http://s3:7070", of.Query().Get("endpoint"),
 	)
@@ -121,29 +120,6 @@ func serving(t *testing.T, role, binary string, environment []string) (output st
 		file.Close()
 	})
 	return file.Name()
-}
-
-// database makes one for a test and drops it afterwards.
-func database(t *testing.T, server string) string {
-	t.Helper()
-	admin, err := pgx.Connect(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := strings.ToLower("compose_" + rand.Text())
-	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		_ = admin.Close(context.Background())
-	})
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
 }
 
 // free is an address where nobody listens.

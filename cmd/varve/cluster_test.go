@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +21,7 @@ import (
 	"varve/eventstore"
 	"varve/eventstore/bus"
 	"varve/eventstore/postgres"
+	"varve/eventstore/servertest"
 )
 
 // cluster is one installation of several processes: on a PostgreSQL server, and
@@ -41,24 +41,8 @@ func newCluster(t *testing.T) *cluster {
 	if server == "" {
 		t.Skip("VARVE_TEST_POSTGRES names no server: make test starts one")
 	}
-	admin, err := pgx.Connect(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := fmt.Sprintf("cluster_%d_%d", os.Getpid(), rand.IntN(1e6))
-	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		_ = admin.Close(context.Background())
-	})
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal("VARVE_TEST_POSTGRES is no URL")
-	}
-	u.Path = "/" + name
-	c := &cluster{t: t, dsn: u.String()}
+	name := fmt.Sprintf("cluster_%d_%d", os.Getpid(), rand.IntN(1e6)) // of its topic
+	c := &cluster{t: t, dsn: servertest.Database(t, server)}
 	c.flags = []string{"--store", c.dsn}
 	if kafka := os.Getenv("VARVE_TEST_KAFKA"); kafka != "" {
 		c.bus = "kafka://" + kafka + "?topic=" + name + ".events"

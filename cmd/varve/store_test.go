@@ -17,9 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"varve/eventstore/blob"
+	"varve/eventstore/servertest"
 )
 
 // ask sends a request to a server and gives status, Retry-After and answer.
@@ -206,23 +205,7 @@ func TestStoreCopy(t *testing.T) {
 	if dsn == "" || bucket == "" {
 		t.Skip("VARVE_TEST_POSTGRES or VARVE_TEST_S3 names no server: make test starts them")
 	}
-	admin, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close(t.Context())
-	name := fmt.Sprintf("varve_store_copy_%d", os.Getpid())
-	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _, _ = admin.Exec(t.Context(), "DROP DATABASE "+name+" WITH (FORCE)") }()
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	dsn = u.String()
-
+	dsn = servertest.Database(t, dsn)
 	data, beside := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "beside")
 	server := start(t, data)
 	setUpFiles(t, server)

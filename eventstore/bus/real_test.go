@@ -7,8 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"varve/eventstore/follow"
+	"varve/eventstore/servertest"
 )
 
 // realKafka is the Kafka whose address stands in an environment variable, which
@@ -52,37 +51,8 @@ func removed(t testing.TB, k Kafka) {
 func ownBroker(t *testing.T) (k Kafka, run func(word string)) {
 	t.Helper()
 	realKafka(t, "VARVE_TEST_KAFKA")
-	script, err := filepath.Abs("../../deploy/services/kafka.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder, err := os.MkdirTemp("", "varve-kafka-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(folder, 0o755); err != nil { // a container's user must be able to read it
-		t.Fatal(err)
-	}
-	run = func(word string) {
-		t.Helper()
-		cmd := exec.Command(script, word, folder)
-		cmd.Stderr = os.Stderr // not a pipe: the broker would hold it open
-		if err := cmd.Run(); err != nil {
-			t.Fatalf("%s: %v", word, err)
-		}
-	}
-	t.Cleanup(func() {
-		run("stop")
-		os.RemoveAll(folder)
-	})
-	run("start")
-	env, err := os.ReadFile(filepath.Join(folder, "env"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, address, _ := strings.Cut(string(env), "VARVE_TEST_KAFKA=")
-	address, _, _ = strings.Cut(address, "\n")
-	return Kafka{Brokers: []string{address}}, run
+	told, do := servertest.Start(t, "kafka")
+	return Kafka{Brokers: []string{told["VARVE_TEST_KAFKA"]}}, do
 }
 
 // Every way in that a Kafka offers carries a store's feed there and back, and a

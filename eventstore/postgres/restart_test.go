@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
 	"varve/eventstore"
+	"varve/eventstore/servertest"
 	"varve/eventstore/storetest"
 )
 
@@ -20,36 +17,8 @@ import (
 func ownServer(t *testing.T) (dsn string, kill, restart func()) {
 	t.Helper()
 	database(t)
-	script, err := filepath.Abs("../../deploy/services/postgres.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder, err := os.MkdirTemp("", "varve-postgres-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(folder, 0o711); err != nil { // the server's user must reach what is below
-		t.Fatal(err)
-	}
-	run := func(word string) {
-		t.Helper()
-		cmd := exec.Command(script, word, folder)
-		cmd.Stderr = os.Stderr // not a pipe: the server would hold it open
-		if err := cmd.Run(); err != nil {
-			t.Fatalf("%s: %v", word, err)
-		}
-	}
-	t.Cleanup(func() {
-		run("stop")
-		os.RemoveAll(folder)
-	})
-	run("start")
-	env, err := os.ReadFile(filepath.Join(folder, "env"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, dsn, _ = strings.Cut(strings.TrimSpace(string(env)), "='")
-	return strings.TrimSuffix(dsn, "'"), func() { run("kill") }, func() { run("restart") }
+	told, do := servertest.Start(t, "postgres")
+	return told["VARVE_TEST_POSTGRES"], func() { do("kill") }, func() { do("restart") }
 }
 
 // TestServerKilled kills the server itself under load of two processes and starts

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,8 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"varve/eventstore/servertest"
 	api "varve/http"
 	"varve/http/openapi"
 )
@@ -56,29 +54,7 @@ func TestOfficialClientOnServers(t *testing.T) {
 		t.Skip("one of VARVE_CLIENT_PYTHON, VARVE_TEST_POSTGRES, VARVE_TEST_KAFKA and VARVE_TEST_S3 is not set: make test sets all")
 	}
 	name := fmt.Sprintf("client_%d", os.Getpid())
-	drive(t, python, boot(t, "--store", database(t, store, name), "--bus", "kafka://"+kafka+"?topic="+name+".events", "--blobs", blobs))
-}
-
-// database makes a database for one test.
-func database(t *testing.T, server, name string) string {
-	t.Helper()
-	admin, err := pgx.Connect(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		_ = admin.Close(context.Background())
-	})
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal("VARVE_TEST_POSTGRES is no URL")
-	}
-	u.Path = "/" + name
-	return u.String()
+	drive(t, python, boot(t, "--store", servertest.Database(t, store), "--bus", "kafka://"+kafka+"?topic="+name+".events", "--blobs", blobs))
 }
 
 func drive(t *testing.T, python string, server server) {

@@ -12,6 +12,7 @@ import (
 
 	"varve/cmd/varve/serve"
 	"varve/eventstore"
+	"varve/eventstore/servertest"
 )
 
 // An embedded installation is copied to PostgreSQL and back into another directory,
@@ -52,7 +53,7 @@ func TestCopyMovesAnInstallation(t *testing.T) {
 		t.Fatal(err)
 	}
 	hashes := logHashes(t, w.v)
-	dsn := newDatabase(t, server)
+	dsn := servertest.Database(t, server)
 	embedded, shared, again := serve.Place{Store: data}, serve.Place{Store: dsn, Blobs: filepath.Join(beside, "blobs")}, serve.Place{Store: back}
 	var locked *serve.LockedError
 	if _, err := serve.Copy(ctx, embedded, shared, nothing); !errors.As(err, &locked) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"varve/cmd/varve/serve"
+	"varve/eventstore/servertest"
 )
 
 // wire is a network between a server and what it depends on, which can be cut,
@@ -107,7 +108,7 @@ func TestHealthWithoutPostgres(t *testing.T) {
 	if server == "" {
 		t.Skip("VARVE_TEST_POSTGRES names no server: make test starts one")
 	}
-	u, err := url.Parse(newDatabase(t, server))
+	u, err := url.Parse(servertest.Database(t, server))
 	if err != nil {
 		t.Fatal(err)
 	}

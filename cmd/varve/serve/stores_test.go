@@ -3,7 +3,6 @@ package serve_test
 import (
 	"context"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"varve/cmd/varve/serve"
 	"varve/eventstore"
 	"varve/eventstore/bus"
+	"varve/eventstore/servertest"
 )
 
 // With a bus, every record of the log reaches Kafka, in feed order; after a
@@ -148,7 +147,7 @@ func TestServeOnPostgres(t *testing.T) {
 		t.Skip("VARVE_TEST_POSTGRES names no server: make test starts one")
 	}
 	ctx, data := t.Context(), filepath.Join(t.TempDir(), "data")
-	dsn := newDatabase(t, server)
+	dsn := servertest.Database(t, server)
 	onPostgres := func(c *serve.Config) { c.Store = dsn }
 	w := newWorld(t, data, onPostgres)
 	ids, hashes := w.play(t)
@@ -191,31 +190,6 @@ func TestServeOnPostgres(t *testing.T) {
 	if files, _ := filepath.Glob(filepath.Join(data, "*.db")); len(files) > 0 {
 		t.Errorf("the log is in %v too", files)
 	}
-}
-
-// newDatabase makes a database for one test and drops it afterwards.
-func newDatabase(t *testing.T, server string) string {
-	t.Helper()
-	admin, err := pgx.Connect(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "serve_" + strings.ToLower(t.Name())
-	for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name} {
-		if _, err := admin.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Cleanup(func() {
-		_, _ = admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		_ = admin.Close(context.Background())
-	})
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatalf("VARVE_TEST_POSTGRES is not a URL: %v", err)
-	}
-	u.Path = "/" + name
-	return u.String()
 }
 
 // What --store and --bus name wrongly is said in one line, without a password.

@@ -3,17 +3,14 @@ package serve
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net/url"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"varve/domain"
+	"varve/eventstore/servertest"
 )
 
 // TestWorkerOfTopics is a process that reads customers' topics, where another test starts it as a child; otherwise it tests nothing.
@@ -29,29 +26,6 @@ func TestWorkerOfTopics(t *testing.T) {
 	v.runTopics(context.Background()) // until it is killed
 }
 
-// ownDatabase makes a database for one test.
-func ownDatabase(t *testing.T, server string) string {
-	t.Helper()
-	admin, err := pgx.Connect(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := fmt.Sprintf("topics_%d_%d", os.Getpid(), rand.IntN(1e6))
-	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		_ = admin.Close(context.Background())
-	})
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal("VARVE_TEST_POSTGRES is no URL")
-	}
-	u.Path = "/" + name
-	return u.String()
-}
-
 // TestKilledWorkersTakeEveryMessageOnce: two processes read a topic, and are killed and replaced in the middle of it; each
 // message is one object, none is missing, none is there twice.
 func TestKilledWorkersTakeEveryMessageOnce(t *testing.T) {
@@ -59,7 +33,7 @@ func TestKilledWorkersTakeEveryMessageOnce(t *testing.T) {
 	if server == "" {
 		t.Skip("VARVE_TEST_POSTGRES names no server: make test starts one")
 	}
-	store := ownDatabase(t, server)
+	store := servertest.Database(t, server)
 	s := newTenant(t, `{"bucket_name":"orders","bucket_schema":{"properties":{"n":{"type":"integer"}}}}`, func(c *Config) { c.Store = store })
 	const messages = 1000
 	values := make([]string, messages)
