@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -20,15 +21,7 @@ type Swept struct {
 
 // Old calls fn for every blob that was put longer than Grace ago: those that Sweep asks about.
 func (s *Store) Old(ctx context.Context, fn func(scope string, ref Ref) error) error {
-	before := s.now().Add(-Grace)
-	err := s.driver.list(ctx, func(e entry) error {
-		scope, digest, ok := parseName(e.name)
-		if !ok || !e.modified.Before(before) {
-			return nil
-		}
-		return fn(scope, Ref{digest, e.size})
-	})
-	if err != nil {
+	if err := s.each(ctx, s.now().Add(-Grace), fn); err != nil {
 		return fmt.Errorf("list old blobs: %w", err)
 	}
 	return nil
@@ -40,19 +33,15 @@ func (s *Store) Old(ctx context.Context, fn func(scope string, ref Ref) error) e
 func (s *Store) Sweep(ctx context.Context, referenced func(ctx context.Context, scope, digest string) (bool, error)) (Swept, error) {
 	var swept Swept
 	before := s.now().Add(-Grace)
-	err := s.driver.list(ctx, func(e entry) error {
-		scope, digest, ok := parseName(e.name)
-		if !ok || !e.modified.Before(before) {
-			return nil
-		}
-		used, err := referenced(ctx, scope, digest)
+	err := s.each(ctx, before, func(scope string, ref Ref) error {
+		used, err := referenced(ctx, scope, ref.Digest)
 		if err != nil || used {
 			return err
 		}
-		removed, err := s.removeOld(ctx, e.name, before)
+		removed, err := s.removeOld(ctx, nameOf(scope, strings.TrimPrefix(ref.Digest, digestPrefix)), before)
 		if removed {
 			swept.Blobs++
-			swept.Bytes += e.size
+			swept.Bytes += ref.Size
 		}
 		return err
 	})
