@@ -56,7 +56,7 @@ func (x *Index) doubt(err error) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.sourceError = err
+	x.publishedError = err
 }
 
 // decodeEntry checks an entry; what it says of segments is checked with these.

@@ -61,7 +61,7 @@ func (x *Index) dropIdle() {
 		}
 		if err := x.leaveMemory(l); err != nil {
 			x.mu.Lock()
-			x.spareError = err
+			x.unloadError = err
 			x.mu.Unlock()
 		}
 	}
@@ -130,7 +130,7 @@ func (x *Index) shrinkSoon() {
 		}
 		if err != nil {
 			x.mu.Lock()
-			x.spareError = err
+			x.unloadError = err
 			x.mu.Unlock()
 		}
 	})

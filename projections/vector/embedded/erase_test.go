@@ -6,15 +6,34 @@ import (
 	"os"
 	"testing"
 
+	"varve/eventstore"
 	"varve/projections/vector"
 	"varve/projections/vector/vectortest"
 )
+
+// writeSecret adds a document to be erased: noSecret finds what files hold of it.
+func writeSecret(f *vectortest.Feed) eventstore.Record {
+	return f.Write("log-a", "doc_secret", "col_a", `{"n":1,"name":"xyzzy-secret"}`, vectortest.Vector(4, 4), vectortest.Text("xyzzyterm"))
+}
+
+func noSecret(t *testing.T, dir string) {
+	t.Helper()
+	for _, file := range segmentFiles(t, dir) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(data, []byte("xyzzy")) {
+			t.Errorf("%s still has the erased text", file)
+		}
+	}
+}
 
 // Erasing from the index gives what applying erased records gives, and leaves no
 // trace in files.
 func TestErase(t *testing.T) {
 	f := churn(120)
-	secret := f.Write("log-a", "doc_secret", "col_a", `{"n":1,"name":"xyzzy-secret"}`, vectortest.Vector(4, 4), vectortest.Text("xyzzyterm"))
+	secret := writeSecret(f)
 	f.Write("log-a", "doc_secret", "col_a", `{"n":1}`)
 	erased := map[uint64]bool{secret.Position: true, 2: true, 50: true}
 	blank := &vectortest.Feed{}
@@ -38,15 +57,7 @@ func TestErase(t *testing.T) {
 		if err := x.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range segmentFiles(t, dir) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if bytes.Contains(data, []byte("xyzzy")) {
-				t.Errorf("%s still has the erased text", file)
-			}
-		}
+		noSecret(t, dir)
 		for position := uint64(0); position <= f.Position("log-a"); position += 3 {
 			a, err := x.View(context.Background(), "log-a", position)
 			if err != nil {

@@ -108,10 +108,10 @@ type Index struct {
 	shrinking atomic.Bool  // unloading in the background is under way
 	crowded   atomic.Bool  // more is held than may be, by logs that were in use
 
-	damage      error // why Open emptied the index
-	mergeError  error // of the last merge in the background
-	spareError  error // of the last log that left memory
-	sourceError error // of the last log that could not be taken as it was published
+	damage         error // why Open emptied the index
+	mergeError     error // of the last merge in the background
+	unloadError    error // of the last log that left memory
+	publishedError error // of the last log that could not be taken as it was published
 }
 
 var _ vector.Index = (*Index)(nil)

@@ -215,7 +215,7 @@ func (x *Index) anew(l *logIndex) (*logIndex, error) {
 const patience = 8
 
 // catchUp reads a log up to a position, then takes what was applied meanwhile until
-// nothing is left, and publishes the log in the index.
+// nothing is left, and lets the index hold the log.
 func (x *Index) catchUp(ctx context.Context, l *logIndex, w *load, upTo uint64) error {
 	for round := 0; ; round++ {
 		if err := x.readTail(ctx, l, upTo); err != nil {
@@ -231,7 +231,7 @@ func (x *Index) catchUp(ctx context.Context, l *logIndex, w *load, upTo uint64) 
 				wait()
 				return err
 			}
-			batch, much := x.publish(l, w)
+			batch, much := x.admit(l, w)
 			if batch == nil && !much {
 				wait()
 				return nil
@@ -252,9 +252,9 @@ func (x *Index) catchUp(ctx context.Context, l *logIndex, w *load, upTo uint64) 
 	}
 }
 
-// publish lets the index hold the log if it misses nothing; else it gives what was
+// admit lets the index hold the log if it misses nothing; else it gives what was
 // applied meanwhile, or says that it was too much to be kept.
-func (x *Index) publish(l *logIndex, w *load) (batch []eventstore.Record, much bool) {
+func (x *Index) admit(l *logIndex, w *load) (batch []eventstore.Record, much bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if len(w.pending) > 0 || w.much {

@@ -64,7 +64,7 @@ func (x *Index) Stats() Stats {
 	for shard, feed := range x.feeds {
 		s.Feeds[shard] = feed
 	}
-	s.Damage, s.MergeError, s.UnloadError, s.PublishedError = x.damage, x.mergeError, x.spareError, x.sourceError
+	s.Damage, s.MergeError, s.UnloadError, s.PublishedError = x.damage, x.mergeError, x.unloadError, x.publishedError
 	x.cache.mu.Lock()
 	s.CacheBytes = x.cache.used
 	x.cache.mu.Unlock()
