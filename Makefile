@@ -74,7 +74,7 @@ $(HELM)-$(HELM_VERSION):
 python: ## the official client, in .cache/venv; also gcc for the race detector
 	@deploy/prepare.sh $(CACHE)/venv
 
-bench: build ## the numbers of docs/operations.md, measured here
+bench: build ## the numbers of docs/benchmarks.md, measured here
 	@deploy/bench.sh $(CURDIR)/$(BINARY)
 
 bench-distributed: ## the same for PostgreSQL and Kafka, beside bare programs on the same servers; one table

@@ -41,8 +41,6 @@ if [ -n "$rapid" ]; then
 fi
 step "race detector" deploy/test.sh race "$1" "$2"
 step "fuzz targets, ${FUZZTIME:-3m} each" deploy/fuzz.sh "${FUZZTIME:-3m}"
-for script in deploy/planted-bugs.sh; do
-  [ ! -x "$script" ] || step "planted bugs are caught" "$script"
-done
+step "planted bugs are caught" deploy/planted-bugs.sh
 cat "$report"
 exit "$failed"

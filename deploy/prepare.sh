@@ -6,21 +6,15 @@ set -euo pipefail
 venv=$1
 here=$(cd "$(dirname "$0")/.." && pwd)
 wanted=("$here/http/clienttest/requirements.txt" "$here/deploy/examples/consumer/requirements.txt")
-
-root=()
-[ "$(id -u)" -eq 0 ] || root=(sudo)
+# shellcheck source=services/process.sh
+. "$here/deploy/services/process.sh"
 
 packages=()
 if ! command -v gcc >/dev/null || ! echo 'int main(void){return 0;}' | gcc -x c -o /dev/null - 2>/dev/null; then
   packages+=(gcc libc6-dev)
 fi
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
-if [ ${#packages[@]} -gt 0 ]; then
-  command -v apt-get >/dev/null || { echo "install these and run again: ${packages[*]}" >&2; exit 1; }
-  echo "installing ${packages[*]}"
-  "${root[@]}" apt-get update -qq
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
-fi
+[ ${#packages[@]} -eq 0 ] || debian "the tests" "${packages[@]}"
 
 # The stamp names the list and the place: a virtual environment that was moved does not work.
 stamp=$venv/.installed

@@ -1,4 +1,4 @@
-# Sourced by the scripts of services: processes, ports and packages.
+# Sourced by the scripts of services and by prepare.sh: processes, ports and packages.
 # shellcheck shell=bash
 
 # native NAME WORD FOLDER: goes on where services are programs of this machine; where they are containers, docker.sh
