@@ -58,7 +58,7 @@ func (d *database) start(ctx context.Context) error {
 	}
 	d.config = config.ConnConfig
 	if err := d.setUp(ctx); err != nil {
-		return fmt.Errorf("open read models in %s on %s:%d, schema %s: %w", d.config.Database, d.config.Host, d.config.Port, d.prefix, postgres.Explain(err))
+		return fmt.Errorf("open read models in %s on %s:%d, schema %s: %w", d.config.Database, d.config.Host, d.config.Port, d.prefix, err)
 	}
 	d.write = d.pool(databaseWriters, `SET synchronous_commit = off`) // a lost tail is applied again from the checkpoint that was lost with it
 	d.read = d.pool(databaseReaders, `SET default_transaction_read_only = on`)
@@ -77,17 +77,10 @@ func (d *database) stop() error {
 	return errors.Join(d.read.Close(), d.write.Close())
 }
 
-// pool lends connections. Plans are generic and every query of a request has an
-// index made for it, so the planner may not be talked out of it by tables that
-// were empty when it looked.
+// pool lends connections.
 func (d *database) pool(conns int, more string) *sql.DB {
 	db := sql.OpenDB(connector{stdlib.GetConnector(*d.config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.PgConn().Exec(ctx, fmt.Sprintf(`SET client_encoding = 'UTF8'; SET plan_cache_mode = force_generic_plan;
-			SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-			SET jit = off; SET max_parallel_workers_per_gather = 0; SET default_transaction_isolation = 'read committed';
-			SET lock_timeout = %d; SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %d; %s`,
-			lockTimeout.Milliseconds(), statementTimeout.Milliseconds(), idleTimeout.Milliseconds(), more)).ReadAll()
-		return err
+		return postgres.PrepareSession(ctx, c, lockTimeout, statementTimeout, idleTimeout, more)
 	}))})
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(databaseIdle)
@@ -96,16 +89,8 @@ func (d *database) pool(conns int, more string) *sql.DB {
 }
 
 // setUp checks the server and makes the shared schema.
-func (d *database) setUp(ctx context.Context) (err error) {
-	c, err := pgx.ConnectConfig(ctx, d.config.Copy())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close(context.WithoutCancel(ctx))) }()
-	if err := postgres.CheckServer(c.PgConn().ParameterStatus("server_version"), c.PgConn().ParameterStatus("server_encoding")); err != nil {
-		return err
-	}
-	return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+func (d *database) setUp(ctx context.Context) error {
+	return postgres.SetUp(ctx, d.config, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, advisory(d.prefix)); err != nil {
 			return err
 		}
@@ -113,13 +98,8 @@ func (d *database) setUp(ctx context.Context) (err error) {
 		if err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, d.prefix+".serving").Scan(&made); err != nil || made {
 			return err
 		}
-		if err := tx.QueryRow(ctx, `SELECT to_regnamespace($1) IS NOT NULL`, d.prefix).Scan(&made); err != nil {
+		if err := postgres.MakeSchema(ctx, tx, d.prefix); err != nil {
 			return err
-		}
-		if !made { // else by an administrator, for a user who may not
-			if _, err := tx.Exec(ctx, `CREATE SCHEMA `+d.prefix); err != nil {
-				return err
-			}
 		}
 		// base names a projection, its version and tables; schema is what serves (empty:
 		// nothing yet), building what is filled (0: nothing), generation the last number given out.

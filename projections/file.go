@@ -3,7 +3,6 @@ package projections
 import (
 	"context"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -185,7 +184,7 @@ func (f *file) finish(ctx context.Context, p Projection) error {
 	return nil
 }
 
-// checkpoints gives the places of all shards.
+// checkpoint gives the place of a shard.
 func (f *file) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, error) {
 	var c follow.Checkpoint
 	var record, hash string
@@ -200,14 +199,20 @@ func (f *file) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, er
 	if feed < 0 {
 		return c, fmt.Errorf("read checkpoint: %w", errSuperseded)
 	}
-	c.Feed = uint64(feed)
-	if c.Record, err = eventstore.ParseID(record); err != nil {
-		return c, fmt.Errorf("read checkpoint: %w", err)
-	}
-	if _, err = hex.Decode(c.Hash[:], []byte(hash)); err != nil {
+	if c, err = checkpointOf(uint64(feed), record, hash); err != nil {
 		return c, fmt.Errorf("read checkpoint: %w", err)
 	}
 	return c, nil
+}
+
+// checkpointOf reads a checkpoint whose record and hash are texts.
+func checkpointOf(feed uint64, record, hash string) (c follow.Checkpoint, err error) {
+	c.Feed = feed
+	if c.Record, err = eventstore.ParseID(record); err != nil {
+		return c, err
+	}
+	c.Hash, err = eventstore.ParseHash(hash)
+	return c, err
 }
 
 // isStorage says whether an error is the file's or the disk's and not of what

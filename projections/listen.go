@@ -2,9 +2,10 @@ package projections
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"varve/eventstore"
 	"varve/eventstore/follow"
+	"varve/eventstore/postgres"
 )
 
 // hub is a runner's one connection that hears what other processes applied, and
@@ -52,7 +53,6 @@ type watcher struct {
 }
 
 const (
-	echoWithin  = time.Second            // how long a notification of this process itself may take
 	lookAlways  = 5 * time.Second        // how often is looked even where notifications arrive
 	lookWaiting = 50 * time.Millisecond  // where they do not, while somebody waits
 	lookIdle    = 500 * time.Millisecond // and while nobody does
@@ -64,7 +64,7 @@ func listen(ctx context.Context, d *database) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.deaf.Store(d.deaf || !h.echo(ctx, c))
+	h.deaf.Store(!h.hears(ctx, c))
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
 	go h.run(running, c)
@@ -80,47 +80,28 @@ func (h *hub) end() {
 func (h *hub) connect(ctx context.Context) (*pgx.Conn, error) {
 	ctx, stop := context.WithTimeout(ctx, 10*time.Second)
 	defer stop()
-	c, err := pgx.ConnectConfig(ctx, h.d.config.Copy())
+	c, err := postgres.Listen(ctx, h.d.config, h.channel)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = c.Exec(ctx, `LISTEN "`+h.channel+`"`); err == nil {
-		h.mu.Lock()
-		schemas := make([]string, 0, len(h.held))
-		for s := range h.held {
-			schemas = append(schemas, s)
+	h.mu.Lock()
+	schemas := slices.Collect(maps.Keys(h.held))
+	h.mu.Unlock()
+	for _, s := range schemas {
+		if _, err = c.Exec(ctx, `SELECT pg_advisory_lock_shared($1)`, advisory(s)); err != nil {
+			_ = c.Close(ctx) // the first error says more
+			return nil, err
 		}
-		h.mu.Unlock()
-		for _, s := range schemas {
-			if _, err = c.Exec(ctx, `SELECT pg_advisory_lock_shared($1)`, advisory(s)); err != nil {
-				break
-			}
-		}
-	}
-	if err != nil {
-		_ = c.Close(ctx) // the first error says more
-		return nil, err
 	}
 	return c, nil
 }
 
-// echo says whether a notification arrives that this process sends itself.
-func (h *hub) echo(ctx context.Context, c *pgx.Conn) bool {
-	ctx, stop := context.WithTimeout(ctx, echoWithin)
-	defer stop()
-	payload := fmt.Sprintf("echo %p", h)
-	if _, err := h.d.write.ExecContext(ctx, `SELECT pg_notify($1, $2)`, h.channel, payload); err != nil {
-		return false
-	}
-	for {
-		n, err := c.WaitForNotification(ctx)
-		if err != nil {
-			return false
-		}
-		if n.Payload == payload {
-			return true
-		}
-	}
+// hears says whether notifications of this process arrive at its hub.
+func (h *hub) hears(ctx context.Context, c *pgx.Conn) bool {
+	return !h.d.deaf && postgres.Hears(ctx, c, h.channel, func(ctx context.Context, statement string, args ...any) error {
+		_, err := h.d.write.ExecContext(ctx, statement, args...)
+		return err
+	})
 }
 
 // run waits for notifications and does jobs between them, on a connection that is
@@ -165,7 +146,7 @@ func (h *hub) run(ctx context.Context, c *pgx.Conn) {
 			if !h.deaf.Load() {
 				h.tell(n.Payload)
 			}
-		case pgconn.Timeout(err) && !c.IsClosed() || errors.Is(err, context.Canceled) && !c.IsClosed():
+		case !c.IsClosed() && (pgconn.Timeout(err) || errors.Is(err, context.Canceled)):
 		default:
 			_ = c.Close(context.WithoutCancel(ctx)) // it is broken, or the hub ends
 		}
@@ -223,6 +204,7 @@ func (h *hub) hold(ctx context.Context, schema string) error {
 	return err
 }
 
+// release lets go of a schema, also where ctx has ended.
 func (h *hub) release(ctx context.Context, schema string) {
 	h.mu.Lock()
 	h.held[schema]--
@@ -232,7 +214,7 @@ func (h *hub) release(ctx context.Context, schema string) {
 	}
 	h.mu.Unlock()
 	if last {
-		ctx, stop := context.WithTimeout(ctx, 2*time.Second)
+		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer stop()
 		_ = h.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 			_, err := c.Exec(ctx, `SELECT pg_advisory_unlock_shared($1)`, advisory(schema))
@@ -273,14 +255,7 @@ func parseCheckpoint(feed, record, hash string) (c follow.Checkpoint, ok bool) {
 	if err != nil {
 		return c, false
 	}
-	c.Feed = n
-	if c.Record, err = eventstore.ParseID(record); err != nil {
-		return c, false
-	}
-	if len(hash) != hex.EncodedLen(len(c.Hash)) {
-		return c, false
-	}
-	_, err = hex.Decode(c.Hash[:], []byte(hash))
+	c, err = checkpointOf(n, record, hash)
 	return c, err == nil
 }
 
@@ -391,15 +366,12 @@ func (c *sharedConsumer) Watch(ctx context.Context, shard int, seen func(follow.
 	}
 	seen(state)
 	for {
-		timer := time.NewTimer(c.hub.interval())
 		timed := false
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
 		case <-w.wake:
-			timer.Stop()
-		case <-timer.C:
+		case <-time.After(c.hub.interval()):
 			timed = true
 		}
 		w.mu.Lock()

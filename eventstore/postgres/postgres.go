@@ -154,19 +154,10 @@ func (e *Engine) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-// prepareSession sets what every statement here rests on. Plans are generic and
-// every query has an index made for it, so the planner may not be talked out of
-// it by tables that were empty when it looked.
+// prepareSession sets what every statement here rests on.
 func (e *Engine) prepareSession(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.PgConn().Exec(ctx, fmt.Sprintf(`SET client_encoding = 'UTF8';
-		SET plan_cache_mode = force_generic_plan;
-		SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-		SET jit = off; SET max_parallel_workers_per_gather = 0;
-		SET default_transaction_isolation = 'read committed';
-		SET lock_timeout = %d; SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %d;
-		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
-		e.opts.LockTimeout.Milliseconds(), e.opts.StatementTimeout.Milliseconds(), (e.opts.LockTimeout/2).Milliseconds())).ReadAll()
-	return err
+	return PrepareSession(ctx, c, e.opts.LockTimeout, e.opts.StatementTimeout, e.opts.LockTimeout/2,
+		"SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
 }
 
 // where names the store in errors: without user and password.

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -94,22 +93,11 @@ func splitKey(key int64) (shard int, feed uint64) {
 
 // setUp checks the server and brings the schema to this program's step, in a
 // connection and a transaction of its own.
-func (e *Engine) setUp(ctx context.Context) (err error) {
+func (e *Engine) setUp(ctx context.Context) error {
 	if e.opts.Shards < 0 || e.opts.Shards > maxShards {
 		return fmt.Errorf("%d shards: at most %d are possible", e.opts.Shards, maxShards)
 	}
-	c, err := pgx.ConnectConfig(ctx, e.config.ConnConfig.Copy())
-	if err != nil {
-		return explain(err)
-	}
-	defer func() { err = errors.Join(err, c.Close(context.WithoutCancel(ctx))) }()
-	if err := checkServer(c.PgConn().ParameterStatus("server_version"), c.PgConn().ParameterStatus("server_encoding")); err != nil {
-		return err
-	}
-	if _, err := c.Exec(ctx, "SET client_encoding = 'UTF8'"); err != nil {
-		return explain(err)
-	}
-	return explain(pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error { return e.migrate(ctx, tx) }))
+	return SetUp(ctx, e.config.ConnConfig, func(tx pgx.Tx) error { return e.migrate(ctx, tx) })
 }
 
 func checkServer(version, encoding string) error {
@@ -151,14 +139,8 @@ func (e *Engine) migrate(ctx context.Context, tx pgx.Tx) error {
 		return nil
 	}
 	if !exists {
-		var made bool // by an administrator, for a user who may not
-		if err := tx.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", schema).Scan(&made); err != nil {
+		if err := MakeSchema(ctx, tx, schema); err != nil {
 			return err
-		}
-		if !made {
-			if _, err := tx.Exec(ctx, "CREATE SCHEMA "+schema); err != nil {
-				return err
-			}
 		}
 		if _, err := tx.Exec(ctx, "CREATE TABLE "+schema+".store (format bigint NOT NULL, shards bigint NOT NULL)"); err != nil {
 			return err

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,10 +23,8 @@ type listener struct {
 	polls  atomic.Int64
 }
 
-const (
-	echoWithin = time.Second     // how long a notification may take that this process sends itself
-	lookAfter  = 5 * time.Second // without a notification the heads are looked at, to be sure
-)
+// lookAfter is after how long without a notification the heads are looked at, to be sure.
+const lookAfter = 5 * time.Second
 
 // Watch calls fn after commits of any process.
 func (e *Engine) Watch(fn func(shard int, feed uint64)) {
@@ -44,7 +41,7 @@ func (e *Engine) hear(ctx context.Context) error {
 		return err
 	}
 	l.conn = c
-	if !e.echo(ctx, c) {
+	if !e.hears(ctx, c) {
 		l.conn = nil
 		_ = c.Close(ctx) // it was of no use
 	}
@@ -69,39 +66,15 @@ func (l *listener) end() {
 }
 
 func (e *Engine) subscribe(ctx context.Context) (*pgx.Conn, error) {
-	config := e.config.ConnConfig.Copy()
-	config.OnNotification = nil
-	c, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.Exec(ctx, `LISTEN "`+e.sql.channel+`"`); err != nil {
-		_ = c.Close(ctx) // the first error says more
-		return nil, err
-	}
-	return c, nil
+	return Listen(ctx, e.config.ConnConfig, e.sql.channel)
 }
 
-// echo sends a notification over another connection and waits for it.
-func (e *Engine) echo(ctx context.Context, c *pgx.Conn) bool {
-	ctx, stop := context.WithTimeout(ctx, echoWithin)
-	defer stop()
-	if e.deaf {
-		return false
-	}
-	payload := fmt.Sprintf("echo %d", e.writer)
-	if _, err := e.writes.Exec(ctx, "SELECT pg_notify($1, $2)", e.sql.channel, payload); err != nil {
-		return false
-	}
-	for {
-		n, err := c.WaitForNotification(ctx)
-		if err != nil {
-			return false
-		}
-		if n.Payload == payload {
-			return true
-		}
-	}
+// hears says whether notifications of this process arrive at its listener.
+func (e *Engine) hears(ctx context.Context, c *pgx.Conn) bool {
+	return !e.deaf && Hears(ctx, c, e.sql.channel, func(ctx context.Context, statement string, args ...any) error {
+		_, err := e.writes.Exec(ctx, statement, args...)
+		return err
+	})
 }
 
 func (e *Engine) pollOnly(ctx context.Context) {
