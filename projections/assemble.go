@@ -46,26 +46,29 @@ func (h *history) stillOpen() string {
 func (t *Tx) assemble(ctx context.Context, p Projection) error {
 	h, schema := t.file.loading, t.file.path
 	columns := h.columns()
-	for _, statement := range []string{
-		`ALTER TABLE ` + schema + `.` + h.table + ` RENAME TO ` + h.table + `_loaded`,
-		`INSERT INTO ` + h.table + ` (` + columns + `) SELECT ` + strings.Replace("l."+strings.ReplaceAll(columns, ", ", ", l."), "l.valid_to", "coalesce(e.until, l.valid_to)", 1) +
-			` FROM ` + schema + `.` + h.table + `_loaded l LEFT JOIN (SELECT row, min(until) AS until FROM ` + h.table + `_ends GROUP BY row) e ON e.row = l.row`,
-		`DROP TABLE ` + schema + `.` + h.table + `_loaded, ` + schema + `.` + h.table + `_ends`,
-		`ALTER TABLE ` + schema + `.` + h.table + ` ADD PRIMARY KEY (row)`,
-		`ALTER TABLE ` + schema + `.` + h.table + `_data ADD PRIMARY KEY (row)`,
-	} {
-		if strings.HasPrefix(statement, "INSERT") {
-			for _, s := range p.Schema() {
-				if m := created.FindStringSubmatch(s); m != nil && m[1] == h.table {
-					if err := t.make(ctx, p, []string{h.bare(s)}); err != nil {
-						return err
-					}
-				}
+	run := func(statements ...string) error {
+		for _, statement := range statements {
+			if _, err := t.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("put %s together: %w", h.table, err)
 			}
 		}
-		if _, err := t.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("put %s together: %w", h.table, err)
+		return nil
+	}
+	if err := run(`ALTER TABLE ` + schema + `.` + h.table + ` RENAME TO ` + h.table + `_loaded`); err != nil {
+		return err
+	}
+	for _, s := range p.Schema() {
+		if m := created.FindStringSubmatch(s); m != nil && m[1] == h.table {
+			if err := t.make(ctx, p, []string{h.bare(s)}); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return run(
+		`INSERT INTO `+h.table+` (`+columns+`) SELECT `+strings.Replace("l."+strings.ReplaceAll(columns, ", ", ", l."), "l.valid_to", "coalesce(e.until, l.valid_to)", 1)+
+			` FROM `+schema+`.`+h.table+`_loaded l LEFT JOIN (SELECT row, min(until) AS until FROM `+h.table+`_ends GROUP BY row) e ON e.row = l.row`,
+		`DROP TABLE `+schema+`.`+h.table+`_loaded, `+schema+`.`+h.table+`_ends`,
+		`ALTER TABLE `+schema+`.`+h.table+` ADD PRIMARY KEY (row)`,
+		`ALTER TABLE `+schema+`.`+h.table+`_data ADD PRIMARY KEY (row)`,
+	)
 }

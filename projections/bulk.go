@@ -59,22 +59,36 @@ func (b bulk) write(ctx context.Context, tx *Tx, values []any) error {
 
 // query executes the statement over rows and scans what it returns.
 func (b bulk) query(ctx context.Context, tx *Tx, values []any, scan func(*sql.Rows) error) error {
-	all := func(rows *sql.Rows, err error) error {
+	if tx.conn != nil {
+		return b.unnest(values, func(text string, args []any) error { return eachRow(ctx, tx, text, scan, args...) })
+	}
+	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error {
+		rows, err := s.QueryContext(ctx, values...) //nolint:rowserrcheck // scanAll does
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			if err := scan(rows); err != nil {
-				return err
-			}
+		return scanAll(rows, scan)
+	})
+}
+
+// eachRow runs a query and gives its rows to scan.
+func eachRow(ctx context.Context, tx *Tx, query string, scan func(*sql.Rows) error, args ...any) error {
+	rows, err := tx.QueryContext(ctx, query, args...) //nolint:rowserrcheck // scanAll does
+	if err != nil {
+		return err
+	}
+	return scanAll(rows, scan)
+}
+
+// scanAll gives rows to scan, and closes them.
+func scanAll(rows *sql.Rows, scan func(*sql.Rows) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
 		}
-		return rows.Err()
 	}
-	if tx.conn != nil {
-		return b.unnest(values, func(text string, args []any) error { return all(tx.QueryContext(ctx, text, args...)) }) //nolint:rowserrcheck // all does
-	}
-	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error { return all(s.QueryContext(ctx, values...)) }) //nolint:rowserrcheck // all does
+	return rows.Err()
 }
 
 func (b bulk) each(ctx context.Context, tx *Tx, values []any, do func(*sql.Stmt, []any) error) error {

@@ -16,6 +16,8 @@ func (r *Runner) CatchUp(ctx context.Context, models ...string) error {
 	if err != nil {
 		return err
 	}
+	waiting, stop := context.WithTimeout(ctx, r.o.PinWait) // for all shards
+	defer stop()
 	for shard := range r.store.Shards() {
 		feed, err := r.store.Head(ctx, shard)
 		if err != nil {
@@ -28,7 +30,7 @@ func (r *Runner) CatchUp(ctx context.Context, models ...string) error {
 		if !behind {
 			continue
 		}
-		applied, err := r.await(ctx, ms, logHead{shard: shard, feed: feed})
+		applied, err := r.await(ctx, waiting, ms, logHead{shard: shard, feed: feed})
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/stdlib"
@@ -64,9 +65,11 @@ func escapeAll(args []driver.NamedValue) []driver.NamedValue {
 		case string:
 			args[i].Value = escaped(v)
 		case []string:
+			v = slices.Clone(v) // the caller's may be run with again
 			for j := range v {
 				v[j] = escaped(v[j])
 			}
+			args[i].Value = v
 		}
 	}
 	return args

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"varve/domain"
@@ -23,17 +22,8 @@ func (d *database) openModel(ctx context.Context, m *model) error {
 	if f == nil {
 		return nil
 	}
-	for shard := range d.r.store.Shards() {
-		c, err := f.checkpoint(ctx, shard)
-		if errors.Is(err, errSuperseded) {
-			continue // just now: it is opened anew when it runs
-		}
-		if err == nil {
-			err = follow.Check(ctx, d.r.store, m.name, shard, c)
-		}
-		if err != nil {
-			return fmt.Errorf("open %s: %w", m.name, err)
-		}
+	if err := d.r.check(ctx, m, f); err != nil && !errors.Is(err, errSuperseded) { // just now: it is opened anew when it runs
+		return fmt.Errorf("open %s: %w", m.name, err)
 	}
 	m.serve(f)
 	return nil
@@ -117,19 +107,13 @@ func (d *database) move(ctx context.Context, m *model, stop func()) func() {
 // followAll runs followers on a generation; the function that it gives stops them.
 func (d *database) followAll(ctx context.Context, m *model, f *file, fs []*follow.Follower) func() {
 	following, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
 	for _, one := range fs {
 		one.Consumer = &sharedConsumer{sqlConsumer{f: f, p: m.p}, d.hub}
-		wg.Go(func() {
-			if err := one.Run(following); err != nil {
-				m.fail(err)
-				d.r.o.Logger.Error("a read model stands still", "model", m.name, "shard", one.Shard, "error", err)
-			}
-		})
 	}
+	wait := d.r.followAll(following, m, fs)
 	return func() {
 		cancel()
-		wg.Wait()
+		wait()
 	}
 }
 
@@ -158,14 +142,10 @@ func (d *database) first(ctx context.Context, m *model, changes <-chan struct{})
 				return d.build(ctx, m, m.progress)
 			})
 		}
-		timer := time.NewTimer(time.Second)
 		select {
 		case <-changes:
-		case <-timer.C:
+		case <-time.After(time.Second):
 		case <-ctx.Done():
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
@@ -253,11 +233,9 @@ func (m *model) queryError(err error) error {
 
 func (m *model) queryOnce(ctx context.Context, text string, args []any, scan func(*sql.Rows) error) error {
 	if m.current() == nil { // it is being built for the first time
-		timer := time.NewTimer(2 * time.Second)
-		defer timer.Stop()
 		select {
 		case <-m.ready:
-		case <-timer.C:
+		case <-time.After(2 * time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

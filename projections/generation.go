@@ -2,12 +2,12 @@ package projections
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"varve/eventstore/failpoint"
@@ -21,8 +21,7 @@ import (
 
 // base names a projection, its version and its tables.
 func base(p Projection) string {
-	tables := sha256.Sum256([]byte(strings.Join(p.Schema(), ";")))
-	return fmt.Sprintf("%s_v%d_%x", p.Name(), p.Version(), tables[:4])
+	return fmt.Sprintf("%s_v%d_%x", p.Name(), p.Version(), tablesDigest(p))
 }
 
 func (d *database) schema(base string, generation int64) string {
@@ -138,21 +137,16 @@ func (d *database) buildOnce(ctx context.Context, m *model, progress func(done, 
 	if err != nil {
 		return err
 	}
-	defer d.hub.release(context.WithoutCancel(ctx), f.path)
-	for shard := range d.r.store.Shards() {
-		c, err := f.checkpoint(ctx, shard)
-		if err == nil {
-			err = follow.Check(ctx, d.r.store, m.name, shard, c)
+	defer d.hub.release(ctx, f.path)
+	err = d.r.check(ctx, m, f)
+	var other *follow.CheckpointError
+	if errors.As(err, &other) {
+		if _, err = d.write.ExecContext(ctx, `DROP SCHEMA `+f.path+` CASCADE`); err == nil {
+			err = d.makeTables(ctx, f, m.p)
 		}
-		var other *follow.CheckpointError
-		if errors.As(err, &other) {
-			if _, err = d.write.ExecContext(ctx, `DROP SCHEMA `+f.path+` CASCADE`); err == nil {
-				err = d.makeTables(ctx, f, m.p)
-			}
-		}
-		if err != nil {
-			return err
-		}
+	}
+	if err != nil {
+		return err
 	}
 	if err := d.r.fillOn(ctx, m, f, progress); err != nil {
 		return err
@@ -231,26 +225,18 @@ func (d *database) takeOver(ctx context.Context, m *model, f *file) error {
 
 // catchUp follows the feed into tables that do not serve yet.
 func (d *database) catchUp(ctx context.Context, m *model, f *file) (fs []*follow.Follower, wait func()) {
-	done := make(chan struct{})
-	ended := make(chan struct{}, d.r.store.Shards())
+	var running sync.WaitGroup
 	for shard := range d.r.store.Shards() {
 		built := d.r.follower(m, shard)
 		built.Lease, built.Standby, built.Saw, built.Consumer = nil, false, nil, &sqlConsumer{f: f, p: m.p}
 		fs = append(fs, built)
-		go func() {
+		running.Go(func() {
 			if err := built.Run(ctx); err != nil {
 				d.r.o.Logger.Error("a read model that is built stands still", "model", m.name, "shard", built.Shard, "error", err)
 			}
-			ended <- struct{}{}
-		}()
+		})
 	}
-	go func() {
-		for range fs {
-			<-ended
-		}
-		close(done)
-	}()
-	return fs, func() { <-done }
+	return fs, running.Wait
 }
 
 // closeOld locks the checkpoints of what serves, waits until the new tables are

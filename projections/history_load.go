@@ -71,20 +71,6 @@ func (h *history) load(ctx context.Context, tx *Tx, changes func([]eventstore.Re
 	return l, nil
 }
 
-func eachRow(ctx context.Context, tx *Tx, query string, scan func(*sql.Rows) error, args ...any) error {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 func (l *historyLoading) prepare(page []eventstore.Record, last bool) (any, error) {
 	changes, err := l.changes(page)
 	if err != nil {

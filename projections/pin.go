@@ -49,7 +49,9 @@ func (r *Runner) Pin(ctx context.Context, log eventstore.LogID, models ...string
 		applied = min(applied, m.applied(head.shard))
 	}
 	if applied < head.feed {
-		if applied, err = r.await(ctx, ms, head); err != nil {
+		waiting, stop := context.WithTimeout(ctx, r.o.PinWait)
+		defer stop()
+		if applied, err = r.await(ctx, waiting, ms, head); err != nil {
 			return Pin{}, err
 		}
 	}
@@ -168,10 +170,9 @@ func (m *model) applied(shard int) uint64 {
 	return 0
 }
 
-// await waits for models to reach a log's head, and gives where the slowest is then.
-func (r *Runner) await(ctx context.Context, ms []*model, head logHead) (uint64, error) {
-	waiting, cancel := context.WithTimeout(ctx, r.o.PinWait)
-	defer cancel()
+// await waits for models to reach a log's head, as long as waiting does, and gives
+// where the slowest is then. Its error is that of ctx.
+func (r *Runner) await(ctx, waiting context.Context, ms []*model, head logHead) (uint64, error) {
 	defer r.waits()()
 	for _, m := range ms {
 		for waiting.Err() == nil && m.applied(head.shard) < head.feed {

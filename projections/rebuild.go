@@ -52,7 +52,6 @@ func (l plain) write(ctx context.Context, tx *Tx, prepared any) error {
 func (r *Runner) fill(ctx context.Context, p Projection, f *file, progress func(done, total uint64, rate float64)) error {
 	var done, total uint64
 	start := time.Now()
-	first := uint64(0)
 	for shard := range r.store.Shards() {
 		head, err := r.store.Head(ctx, shard)
 		if err != nil {
@@ -64,9 +63,10 @@ func (r *Runner) fill(ctx context.Context, p Projection, f *file, progress func(
 		}
 		total, done = total+head, done+at.Feed
 	}
-	first = done
+	first := done
+	var l loading // begun once, over what the tables hold, and gone on with on every shard
 	for shard := range r.store.Shards() {
-		err := r.fillShard(ctx, p, f, shard, func(n, head uint64) {
+		err := r.fillShard(ctx, p, f, shard, &l, func(n uint64) {
 			done += n
 			if progress != nil {
 				progress(done, max(total, done), float64(done-first)/max(time.Since(start).Seconds(), 1e-9))
@@ -79,6 +79,14 @@ func (r *Runner) fill(ctx context.Context, p Projection, f *file, progress func(
 	return nil
 }
 
+// begin begins the loading of a projection.
+func begin(ctx context.Context, tx *Tx, p Projection) (loading, error) {
+	if own, ok := p.(loader); ok {
+		return own.load(ctx, tx)
+	}
+	return plain{p}, nil
+}
+
 // prepared is a page on its way from the goroutine that reads to the one that writes.
 type prepared struct {
 	value any
@@ -87,7 +95,7 @@ type prepared struct {
 	err   error
 }
 
-func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int, progress func(n, head uint64)) error {
+func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int, l *loading, progress func(n uint64)) error {
 	at, err := f.checkpoint(ctx, shard)
 	if err != nil {
 		return err
@@ -100,15 +108,14 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 		return err
 	}
 	defer func() { rollback(tx) }()
-	var l loading = plain{p}
-	if own, ok := p.(loader); ok {
-		if l, err = own.load(ctx, tx); err != nil {
+	if *l == nil {
+		if *l, err = begin(ctx, tx, p); err != nil {
 			return err
 		}
 	}
 	reading, stop := context.WithCancel(ctx)
 	pages := make(chan prepared, fillAhead)
-	go r.readPages(reading, p, l, shard, at, pages)
+	go r.readPages(reading, p, *l, shard, at, pages)
 	defer func() {
 		stop()
 		for range pages { // until the reader has ended
@@ -118,7 +125,7 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 		if page.err != nil {
 			return page.err
 		}
-		if err := l.write(ctx, tx, page.value); err != nil {
+		if err := (*l).write(ctx, tx, page.value); err != nil {
 			return err
 		}
 		if !page.last {
@@ -133,7 +140,7 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int
 		if err := tx.Commit(); err != nil {
 			return err
 		}
-		progress(page.to.Feed-at.Feed, 0)
+		progress(page.to.Feed - at.Feed)
 		at = page.to
 		if tx, err = f.begin(ctx); err != nil {
 			return err
@@ -281,24 +288,18 @@ func (r *Runner) fillBeside(ctx context.Context, m *model, progress func(done, t
 	if err != nil {
 		return nil, err
 	}
-	for shard := range r.store.Shards() {
-		c, err := f.checkpoint(ctx, shard)
-		if err == nil {
-			err = follow.Check(ctx, r.store, m.name, shard, c)
+	err = r.check(ctx, m, f)
+	var other *follow.CheckpointError
+	if errors.As(err, &other) {
+		if err := errors.Join(f.close(), removeFile(path)); err != nil {
+			return nil, err
 		}
-		var other *follow.CheckpointError
-		if errors.As(err, &other) {
-			if err := errors.Join(f.close(), removeFile(path)); err != nil {
-				return nil, err
-			}
-			if f, err = openBeside(ctx, path, m.p); err != nil {
-				return nil, err
-			}
-			break
+		if f, err = openBeside(ctx, path, m.p); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, errors.Join(err, f.close())
-		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close())
 	}
 	if err := r.fillOn(ctx, m, f, progress); err != nil {
 		return nil, errors.Join(err, f.close())
@@ -307,6 +308,20 @@ func (r *Runner) fillBeside(ctx context.Context, m *model, progress func(done, t
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
+}
+
+// check compares the places of a model's tables with the store.
+func (r *Runner) check(ctx context.Context, m *model, f *file) error {
+	for shard := range r.store.Shards() {
+		c, err := f.checkpoint(ctx, shard)
+		if err == nil {
+			err = follow.Check(ctx, r.store, m.name, shard, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // exchange puts a finished file in the place of the one that serves. Queries

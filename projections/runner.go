@@ -146,8 +146,12 @@ func (r *Runner) model(name string) (*model, error) {
 // path is where a projection's file lies. It names the tables too, by a digest
 // of their statements: what was made with others is not taken for this version.
 func (r *Runner) path(p Projection) string {
-	tables := sha256.Sum256([]byte(strings.Join(p.Schema(), ";")))
-	return filepath.Join(r.dir, fmt.Sprintf("%s.v%d-%x.db", p.Name(), p.Version(), tables[:4]))
+	return filepath.Join(r.dir, fmt.Sprintf("%s.v%d-%x.db", p.Name(), p.Version(), tablesDigest(p)))
+}
+
+func tablesDigest(p Projection) []byte {
+	sum := sha256.Sum256([]byte(strings.Join(p.Schema(), ";")))
+	return sum[:4]
 }
 
 // Start opens the files and follows every shard until Stop. A projection whose
@@ -198,14 +202,8 @@ func (r *Runner) open(ctx context.Context, m *model) error {
 		return err
 	}
 	m.file = f
-	for shard := range r.store.Shards() {
-		c, err := f.checkpoint(ctx, shard)
-		if err == nil {
-			err = follow.Check(ctx, r.store, m.name, shard, c)
-		}
-		if err != nil {
-			return fmt.Errorf("open %s: %w", m.name, err)
-		}
+	if err := r.check(ctx, m, f); err != nil {
+		return fmt.Errorf("open %s: %w", m.name, err)
 	}
 	filled, err := f.state(ctx, "filled")
 	if err != nil {
@@ -280,20 +278,27 @@ func (r *Runner) run(m *model) {
 				return
 			}
 		}
-		var wg sync.WaitGroup
-		for _, f := range fs {
-			if m.p != nil {
+		if m.p != nil {
+			for _, f := range fs {
 				f.Consumer = &sqlConsumer{f: m.file, p: m.p}
 			}
-			wg.Go(func() {
-				if err := f.Run(ctx); err != nil {
-					m.fail(err)
-					r.o.Logger.Error("a read model stands still", "model", m.name, "shard", f.Shard, "error", err)
-				}
-			})
 		}
-		wg.Wait()
+		r.followAll(ctx, m, fs)()
 	})
+}
+
+// followAll runs followers; the function that it gives waits for them.
+func (r *Runner) followAll(ctx context.Context, m *model, fs []*follow.Follower) (wait func()) {
+	var running sync.WaitGroup
+	for _, f := range fs {
+		running.Go(func() {
+			if err := f.Run(ctx); err != nil {
+				m.fail(err)
+				r.o.Logger.Error("a read model stands still", "model", m.name, "shard", f.Shard, "error", err)
+			}
+		})
+	}
+	return running.Wait
 }
 
 func (r *Runner) follower(m *model, shard int) *follow.Follower {
