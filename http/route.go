@@ -212,6 +212,10 @@ func (s *Server) serve(w nethttp.ResponseWriter, req *nethttp.Request) {
 		}
 	}
 	trimSlash(req)
+	if path := req.URL.Path; s.HealthOnly && path != "/v1/health" && !strings.HasPrefix(path, "/v1/health/") {
+		s.writeError(watched, req, domain.Errorf(domain.CodeNotFound, "this process does not serve the API: ask one that runs with the role api"))
+		return
+	}
 	s.echo.ServeHTTP(watched, req)
 }
 

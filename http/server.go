@@ -54,6 +54,9 @@ type Deps struct {
 	// Dependencies are what /v1/health and /v1/health/ready tell of.
 	Dependencies []Dependency
 
+	// HealthOnly leaves everything but /v1/health to other processes.
+	HealthOnly bool
+
 	Log     *slog.Logger
 	Now     func() time.Time
 	Limits  Limits

@@ -321,6 +321,11 @@ func TestProcessJoinsAndLeaves(t *testing.T) {
 		t.Fatal(status, answer)
 	}
 	second := c.start("worker") // joins
+	b := attacker{url: second.URL, key: c.key}
+	if status, answer := b.do("GET", "/v1/namespaces", nil, ""); status != 404 || !strings.Contains(fmt.Sprint(answer), "role api") {
+		t.Errorf("a worker answers %d %v", status, answer)
+	}
+	second.ready(t)
 	if status, answer := a.do("POST", "/v1/buckets/shells/batches/"+batch+"/submit", map[string]any{}, ""); status != 200 {
 		t.Fatal(status, answer)
 	}

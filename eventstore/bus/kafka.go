@@ -210,6 +210,9 @@ func (k Kafka) Executions() Kafka {
 	return k
 }
 
+// TopicName is the topic, varve.events where none is named.
+func (k Kafka) TopicName() string { return k.topic() }
+
 func (k *Kafka) topic() string    { return or(k.Topic, defaultTopic) }
 func (k *Kafka) source() string   { return or(k.Source, defaultSource) }
 func (k *Kafka) clientID() string { return or(k.ClientID, "varve") }

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"fmt"
-	nethttp "net/http"
 	"slices"
 	"strings"
 )
@@ -36,25 +35,4 @@ func (c Config) checkRoles() error {
 		}
 	}
 	return nil
-}
-
-// outside are the paths that every process answers.
-var outside = []string{"/v1/health", "/metrics"}
-
-// handler answers requests; where the process has no api role, only those from outside
-// the API.
-func (v *Varve) handler() nethttp.Handler {
-	api := v.API.Handler()
-	if v.Config.has(RoleAPI) {
-		return api
-	}
-	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		for _, path := range outside {
-			if r.URL.Path == path || strings.HasPrefix(r.URL.Path, path+"/") {
-				api.ServeHTTP(w, r)
-				return
-			}
-		}
-		nethttp.Error(w, "this process does not serve the API: ask one with the role api", nethttp.StatusMisdirectedRequest)
-	})
 }

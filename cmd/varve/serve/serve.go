@@ -127,7 +127,7 @@ func Open(ctx context.Context, c Config) (v *Varve, err error) {
 		LookupKey: v.lookupKey, HashKey: v.Commands.Keys.Hash, Log: v.log,
 		Version: c.Version, Checks: v.checks(), Limits: http.Limits{Body: c.MaxBody, Rate: c.rates()},
 		Observe: v.metrics.Request, Tracer: v.tracer(), Dependencies: v.dependencies(),
-		Events: events,
+		Events: events, HealthOnly: !c.has(RoleAPI),
 	})
 	v.watch()
 	return v, nil
@@ -250,7 +250,7 @@ func (v *Varve) Serve(ctx context.Context, l net.Listener) error {
 		})
 		v.running.Go(func() { v.runTopics(work) })
 	}
-	server := &nethttp.Server{Handler: v.observed(v.handler(), l.Addr()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
+	server := &nethttp.Server{Handler: v.observed(v.API.Handler(), l.Addr()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug)}
 	defer v.serveMetrics()()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()

@@ -29,13 +29,9 @@ func (v *Varve) topics(ctx context.Context) (asyncapi.Options, error) {
 		if err != nil {
 			return about, fmt.Errorf("--bus: %w", err)
 		}
-		about.Events, about.Executions, about.Source = own.Topic, own.Executions().Topic, own.Source
+		about.Events, about.Executions, about.Source = own.TopicName(), own.Executions().TopicName(), own.Source
+		t.Reserved = []string{about.Events, about.Executions}
 		t.Bus = &own
-		for _, name := range []string{own.Topic, own.Executions().Topic} {
-			if name != "" {
-				t.Reserved = append(t.Reserved, name)
-			}
-		}
 	}
 	v.Commands.Topics = t
 	return about, nil

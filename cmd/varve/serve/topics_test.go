@@ -9,6 +9,7 @@ import (
 	nethttp "net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"varve/commands"
 	"varve/eventstore/bus"
+	"varve/eventstore/state"
 )
 
 // tenant is a server with a namespace, a bucket and a customer's topic on the server's bus.
@@ -216,7 +218,24 @@ func TestCustomersTopic(t *testing.T) {
 	if reasons[`no JSON`] != "bad_request" || reasons[`{"body":{"text":"green coats"},"n":"three"}`] != "invalid" {
 		t.Errorf("dead letters: %v", reasons)
 	}
-	if status, answer := s.ask("POST", "/v1/buckets/orders/topics", `{"topic":"`+s.v.Commands.Topics.Reserved[0]+`"}`); status != 422 {
-		t.Errorf("the server's own topic: %d %v", status, answer)
+	for _, own := range s.v.Commands.Topics.Reserved {
+		if status, answer := s.ask("POST", "/v1/buckets/orders/topics", `{"topic":"`+own+`"}`); status != 422 {
+			t.Errorf("the server's own topic %s: %d %v", own, status, answer)
+		}
+	}
+}
+
+// The server's own topics are nobody's to read, also where --bus names none.
+func TestOwnTopicsAreReserved(t *testing.T) {
+	for query, want := range map[string][]string{
+		"":                     {"varve.events", "varve.executions"},
+		"?topic=acme.events":   {"acme.events", "acme.executions"},
+		"?topic=acme&source=x": {"acme", "acme.executions"},
+	} {
+		v := &Varve{Config: Config{Bus: "kafka://127.0.0.1:9092" + query}, State: state.OpenDirectory(t.TempDir()), Commands: &commands.Handler{}}
+		about, err := v.topics(t.Context())
+		if err != nil || !slices.Equal(v.Commands.Topics.Reserved, want) || about.Events != want[0] || about.Executions != want[1] {
+			t.Errorf("%q: reserved %v, told %+v, %v", query, v.Commands.Topics.Reserved, about, err)
+		}
 	}
 }

@@ -29,12 +29,14 @@ func (v *Varve) wire() {
 		if err != nil {
 			return nil, err
 		}
+		of := make(map[eventstore.LogID]projections.NamespaceEntry, len(namespaces))
+		for _, n := range namespaces {
+			of[n.Log] = n
+		}
 		var refs []commands.BatchRef
 		for _, row := range rows {
-			for _, n := range namespaces {
-				if n.Log == row.Log {
-					refs = append(refs, commands.BatchRef{OrganizationID: n.OrgID, Organization: n.OrgLog, Log: n.Log, Shard: n.Shard, BatchID: row.BatchID})
-				}
+			if n, ok := of[row.Log]; ok {
+				refs = append(refs, commands.BatchRef{OrganizationID: n.OrgID, Organization: n.OrgLog, Log: n.Log, Shard: n.Shard, BatchID: row.BatchID})
 			}
 		}
 		return refs, behind
