@@ -121,7 +121,7 @@ func (h *Handler) DocumentsDone(ctx context.Context, in In) (int, bool, error) {
 		return 0, false, nil
 	}
 	done, ok, err := h.Store.Replay(ctx, in.Shard, *idem)
-	return len(done.Records), ok, translate(err)
+	return len(done.Records), ok, Translate(err)
 }
 
 // DeleteDocuments ends documents in one append; those that do not exist are reported by index.

@@ -96,7 +96,7 @@ func (h *Handler) Repeated(ctx context.Context, in In) (bool, error) {
 		return false, nil
 	}
 	_, done, err := h.Store.Replay(ctx, in.Shard, *idem)
-	return done, translate(err)
+	return done, Translate(err)
 }
 
 // change runs a decision and appends its batches. A decision that lost a race
@@ -109,7 +109,7 @@ func (h *Handler) change(ctx context.Context, in In, decide func() ([]eventstore
 	if idem != nil {
 		done, ok, err := h.Store.Replay(ctx, in.Shard, *idem)
 		if err != nil {
-			return nil, translate(err)
+			return nil, Translate(err)
 		}
 		if ok {
 			return done.Records, nil
@@ -134,27 +134,26 @@ func (h *Handler) change(ctx context.Context, in In, decide func() ([]eventstore
 			continue
 		}
 		if err != nil {
-			return nil, translate(err)
+			return nil, Translate(err)
 		}
 		return done.Records, nil
 	}
 }
 
-// translate gives store errors their meaning for clients.
-func translate(err error) error {
+// Translate gives what an append refused its meaning for clients, as a
+// *domain.Error; all commands do. Other errors stay as they are.
+func Translate(err error) error {
 	var overloaded *eventstore.OverloadedError
 	var conflict *eventstore.ConflictError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &overloaded):
-		return &domain.Error{Code: domain.CodeUnavailable, Message: "too many writes are waiting; try again", RetryAfter: overloaded.RetryAfter.Seconds(), Err: err}
+		return &domain.Error{Code: domain.CodeUnavailable, Reason: "overloaded", Message: "too many writes are waiting; nothing was written, try again", RetryAfter: max(1, overloaded.RetryAfter.Seconds()), Err: err}
 	case errors.As(err, &conflict):
-		return &domain.Error{Code: domain.CodeConflict, Message: "the resource was changed by other requests again and again; try again", Err: err}
+		return &domain.Error{Code: domain.CodeConflict, Reason: "concurrent_change", Message: "the resource was changed by other requests at the same moment; read it and try again", Err: err}
 	case errors.Is(err, eventstore.ErrClosed):
-		return &domain.Error{Code: domain.CodeNotFound, Message: "the namespace was deleted", Err: err}
+		return &domain.Error{Code: domain.CodeNotFound, Reason: "namespace_deleted", Message: "the namespace was deleted", Err: err}
 	case errors.Is(err, eventstore.ErrIdempotency):
-		return &domain.Error{Code: domain.CodeConflict, Reason: "idempotency_key_reused", Message: "the idempotency key was used before with another request; use a new key", Err: err}
+		return &domain.Error{Code: domain.CodeConflict, Reason: "idempotency_key_reused", Message: "the Idempotency-Key was used before with another request; use a new key", Err: err}
 	}
 	return err
 }

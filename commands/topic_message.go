@@ -62,12 +62,7 @@ func (h *Handler) objectOf(ctx context.Context, in In, c domain.Config, b domain
 		return "", err
 	}
 	if len(mapped.Blobs) > 0 { // what was written has its bytes: they are not fetched again
-		done, err := h.Repeated(ctx, in)
-		if b.UniqueKey == nil {
-			var written domain.ObjectState
-			written, _, err = state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(id))
-			done = written.Version > 0
-		}
+		done, err := h.taken(ctx, in, b, id)
 		if err != nil || done {
 			return id, err
 		}
@@ -97,7 +92,16 @@ func (h *Handler) objectOf(ctx context.Context, in In, c domain.Config, b domain
 	if conflict := (*eventstore.ConflictError)(nil); errors.As(err, &conflict) {
 		return id, nil
 	}
-	return id, translate(err)
+	return id, Translate(err)
+}
+
+// taken says whether a message's object was written before.
+func (h *Handler) taken(ctx context.Context, in In, b domain.Bucket, id string) (bool, error) {
+	if b.UniqueKey != nil {
+		return h.Repeated(ctx, in)
+	}
+	written, _, err := state[domain.ObjectState](ctx, h.Store, in.Log, domain.ObjectStream(id))
+	return written.Version > 0, err
 }
 
 // processObject runs the bucket's collections over an object: one batch, of its own.

@@ -91,7 +91,10 @@ func (h *Handler) RunTopics(ctx context.Context) error {
 func (h *Handler) followTopics(ctx context.Context, shard int, after uint64) {
 	changed := map[eventstore.LogID]bool{}
 	for ctx.Err() == nil {
-		err := h.Store.Wait(ctx, shard, after)
+		var err error
+		if len(changed) == 0 { // else a look that went wrong is due again
+			err = h.Store.Wait(ctx, shard, after)
+		}
 		if err == nil {
 			for r, readErr := range h.Store.Feed(ctx, shard, after, 1000) {
 				if err = readErr; err != nil {

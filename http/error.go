@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"varve/commands"
 	"varve/domain"
 	"varve/eventstore"
 )
@@ -123,23 +124,13 @@ func (s *Server) writeStatus(w nethttp.ResponseWriter, req *nethttp.Request, sta
 // clientError finds what a client may know of an error.
 func clientError(err error) *domain.Error {
 	var e *domain.Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) || errors.As(commands.Translate(err), &e) {
 		return e
 	}
-	var conflict *eventstore.ConflictError
-	var overloaded *eventstore.OverloadedError
 	var truncated *eventstore.TruncatedError
 	switch {
-	case errors.As(err, &conflict):
-		return &domain.Error{Code: domain.CodeConflict, Reason: "concurrent_change", Message: "the resource was changed by another request at the same moment; read it and try again", Err: err}
-	case errors.As(err, &overloaded):
-		return &domain.Error{Code: domain.CodeUnavailable, Reason: "overloaded", Message: "too many writes are waiting; nothing was written, try again", RetryAfter: max(1, overloaded.RetryAfter.Seconds()), Err: err}
 	case errors.As(err, &truncated):
 		return &domain.Error{Code: domain.CodeNotFound, Reason: "removed_by_retention", Message: truncated.Error(), Err: err}
-	case errors.Is(err, eventstore.ErrClosed):
-		return &domain.Error{Code: domain.CodeNotFound, Reason: "namespace_deleted", Message: "the namespace was deleted", Err: err}
-	case errors.Is(err, eventstore.ErrIdempotency):
-		return &domain.Error{Code: domain.CodeConflict, Reason: "idempotency_key_reused", Message: "the Idempotency-Key was used before with another request; use a new key", Err: err}
 	case errors.Is(err, eventstore.ErrUnknownOutcome):
 		return &domain.Error{Code: domain.CodeUnavailable, Reason: "unknown_outcome", Message: "whether the change was made is not known; read before you repeat it, or repeat it under the same Idempotency-Key", Err: err}
 	case errors.Is(err, eventstore.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
