@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"hash/fnv"
+	"maps"
 	"strings"
 
 	"varve/domain"
@@ -96,9 +97,7 @@ func (h *Handler) UpdateOrganization(ctx context.Context, in In, cmd UpdateOrgan
 		}
 		if len(cmd.RateLimits) > 0 {
 			merged := map[string]int{}
-			for k, v := range s.RateLimits {
-				merged[k] = v
-			}
+			maps.Copy(merged, s.RateLimits)
 			for k, v := range cmd.RateLimits {
 				if v < 1 {
 					return nil, domain.Invalid("rate_limit_overrides."+k, "range", "%d is not allowed; give at least 1 request a minute", v)

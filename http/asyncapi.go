@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -15,9 +16,7 @@ func (s *Server) eventDocumentRoutes() {
 	public := needs{Permission: "public", Resource: "service", Class: "none"}
 	made := sync.OnceValues(func() ([]byte, error) {
 		options := s.Events
-		if options.Version == "" {
-			options.Version = s.Version
-		}
+		options.Version = cmp.Or(options.Version, s.Version)
 		return asyncapi.Document(options)
 	})
 	s.route("GET", "/asyncapi.json", public, handle(func(context.Context, *Request[None]) (any, error) {

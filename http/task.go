@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 
 	"varve/domain"
@@ -21,11 +22,8 @@ func (s *Server) taskRoutes() {
 // taskOut is TaskResponse of the reference.
 func taskOut(t projections.TaskRow) map[string]any {
 	inputs := []string{}
-	for _, id := range []string{t.BatchID, t.BucketID} {
-		if id != "" {
-			inputs = append(inputs, id)
-			break
-		}
+	if id := cmp.Or(t.BatchID, t.BucketID); id != "" {
+		inputs = append(inputs, id)
 	}
 	return map[string]any{
 		"task_id": t.TaskID, "task_type": t.TaskType, "status": t.Status, "inputs": inputs, "outputs": []string{}, "error": textOrNull(t.Error),
@@ -116,10 +114,8 @@ func (s *Server) killTask(ctx context.Context, r *Request[None]) (any, error) {
 		return map[string]any{"success": true, "message": "there is no task " + id + ", so it does not run"}, nil
 	case err != nil:
 		return nil, err
-	case n.ID == "": // it was over when it was named
-		return map[string]any{"success": true, "message": "task " + id + " had ended before"}, nil
-	}
-	if !t.Completed.IsZero() { // a later attempt of the batch has a task of its own
+	case n.ID == "", // it was over when it was named
+		!t.Completed.IsZero(): // a later attempt of the batch has a task of its own
 		return map[string]any{"success": true, "message": "task " + id + " had ended before"}, nil
 	}
 	r.Namespace = n

@@ -5,6 +5,7 @@
 package asyncapi
 
 import (
+	"cmp"
 	_ "embed" // texts.json
 	"encoding/json"
 	"fmt"
@@ -60,7 +61,7 @@ func Schema(eventType string) ([]byte, bool) {
 // Document gives the AsyncAPI document as JSON.
 func Document(o Options) ([]byte, error) {
 	s := newSchemas("#/components/schemas/")
-	messages, schemas := map[string]any{}, map[string]any{"Headers": headers(or(o.Source, "varve"))}
+	messages, schemas := map[string]any{}, map[string]any{"Headers": headers(cmp.Or(o.Source, "varve"))}
 	for _, name := range domain.EventTypes() {
 		schema, ok := s.event(name)
 		if !ok {
@@ -86,8 +87,8 @@ func Document(o Options) ([]byte, error) {
 	}
 	channels, operations := map[string]any{}, map[string]any{}
 	for _, c := range []struct{ id, address, text string }{
-		{"varve.events", or(o.Events, "varve.events"), eventsText},
-		{"varve.executions", or(o.Executions, "varve.executions"), executionsText},
+		{"varve.events", cmp.Or(o.Events, "varve.events"), eventsText},
+		{"varve.executions", cmp.Or(o.Executions, "varve.executions"), executionsText},
 	} {
 		carried, refs := map[string]any{}, []any{}
 		for _, name := range domain.EventTypes() {
@@ -103,16 +104,9 @@ func Document(o Options) ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{
 		"asyncapi": "3.0.0", "defaultContentType": "application/json",
-		"info":       map[string]any{"title": "Events of Varve", "version": or(o.Version, "0"), "description": aboutText},
+		"info":       map[string]any{"title": "Events of Varve", "version": cmp.Or(o.Version, "0"), "description": aboutText},
 		"channels":   channels,
 		"operations": operations,
 		"components": map[string]any{"messages": messages, "schemas": schemas},
 	})
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
