@@ -44,7 +44,7 @@ func (h *history) stillOpen() string {
 
 // assemble makes a history's tables of what was loaded.
 func (t *Tx) assemble(ctx context.Context, p Projection) error {
-	h, schema := t.file.loading, t.file.path
+	h, schema := t.tables.loading, t.tables.path
 	columns := h.columns()
 	run := func(statements ...string) error {
 		for _, statement := range statements {

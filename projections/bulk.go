@@ -63,7 +63,7 @@ func (b bulk) query(ctx context.Context, tx *Tx, values []any, scan func(*sql.Ro
 		return b.unnest(values, func(text string, args []any) error { return eachRow(ctx, tx, text, scan, args...) })
 	}
 	return b.each(ctx, tx, values, func(s *sql.Stmt, values []any) error {
-		rows, err := s.QueryContext(ctx, values...) //nolint:rowserrcheck // scanAll does
+		rows, err := s.QueryContext(ctx, values...)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (b bulk) query(ctx context.Context, tx *Tx, values []any, scan func(*sql.Ro
 
 // eachRow runs a query and gives its rows to scan.
 func eachRow(ctx context.Context, tx *Tx, query string, scan func(*sql.Rows) error, args ...any) error {
-	rows, err := tx.QueryContext(ctx, query, args...) //nolint:rowserrcheck // scanAll does
+	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // sqlConsumer gives a follower's pages to a projection: rows, checkpoint and
 // what is parked change in one transaction.
 type sqlConsumer struct {
-	f *file
+	f *tables
 	p Projection
 }
 

@@ -16,7 +16,7 @@ func (b bulk) isInsert() bool { return b.after == "" && strings.HasPrefix(b.befo
 
 // copyRows adds rows by COPY in its binary format.
 func (t *Tx) copyRows(ctx context.Context, b bulk, values []any) error {
-	into := strings.TrimSuffix(t.file.text(b.before), " VALUES ")
+	into := strings.TrimSuffix(t.tables.text(b.before), " VALUES ")
 	_, into, _ = strings.Cut(into, "INTO ")
 	return t.conn.Raw(func(c any) error {
 		_, err := c.(*connection).Conn.Conn().PgConn().CopyFrom(ctx, &copyStream{width: b.width, values: values}, `COPY `+into+` FROM STDIN (FORMAT binary)`)

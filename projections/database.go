@@ -116,12 +116,12 @@ func advisory(name string) int64 {
 }
 
 // openTables gives a schema's tables. patient ones, which are being filled, have no time limits.
-func (d *database) openTables(schema string, p Projection, patient bool) *file {
+func (d *database) openTables(schema string, p Projection, patient bool) *tables {
 	statements := append(p.Schema(), bookkeeping...)
 	if l, ok := p.(loadsBare); ok {
 		statements = append(statements, l.history().endsTable())
 	}
-	return &file{path: schema, write: d.write, read: d.read, patient: patient, database: d, spelling: spell(schema, statements)}
+	return &tables{path: schema, write: d.write, read: d.read, patient: patient, database: d, spelling: spell(schema, statements)}
 }
 
 // isServer says whether an error is the server's or the way's to it, and not of

@@ -72,7 +72,7 @@ func (d *database) move(ctx context.Context, m *model, stop func()) func() {
 	if err == nil && (schema == "" || schema == old.path) {
 		return stop
 	}
-	var f *file
+	var f *tables
 	if err == nil {
 		f, err = d.open(ctx, m.p)
 	}
@@ -105,7 +105,7 @@ func (d *database) move(ctx context.Context, m *model, stop func()) func() {
 }
 
 // followAll runs followers on a generation; the function that it gives stops them.
-func (d *database) followAll(ctx context.Context, m *model, f *file, fs []*follow.Follower) func() {
+func (d *database) followAll(ctx context.Context, m *model, f *tables, fs []*follow.Follower) func() {
 	following, cancel := context.WithCancel(ctx)
 	for _, one := range fs {
 		one.Consumer = &sharedConsumer{sqlConsumer{f: f, p: m.p}, d.hub}
@@ -241,7 +241,7 @@ func (m *model) queryOnce(ctx context.Context, text string, args []any, scan fun
 		}
 	}
 	m.swap.RLock()
-	f := m.file
+	f := m.tables
 	if f == nil {
 		m.swap.RUnlock()
 		return m.notRunning("is not running, or is being built for the first time")

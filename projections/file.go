@@ -22,12 +22,12 @@ import (
 // readers is how many queries of one model run at the same time.
 const readers = 4
 
-// file is one projection's SQLite file: one connection that writes, and a pool
-// that reads, each read in the snapshot of its own transaction.
+// tables are one projection's, in a SQLite file: one connection that writes, and a
+// pool that reads, each read in the snapshot of its own transaction.
 //
-// In a PostgreSQL database it is a schema, and the connections are the runner's.
-type file struct {
-	path     string
+// In a PostgreSQL database they are in a schema, and the connections are the runner's.
+type tables struct {
+	path     string // of the file; in a database the schema's name
 	write    *sql.DB
 	read     *sql.DB
 	database *database      // nil: a file
@@ -61,7 +61,7 @@ var (
 )
 
 // openFile opens or makes a projection's file with its tables and indexes.
-func openFile(ctx context.Context, path string, p Projection) (*file, error) {
+func openFile(ctx context.Context, path string, p Projection) (*tables, error) {
 	f, err := makeFile(ctx, path, p, append(serving, "cache_size(-64000)", "wal_autocheckpoint(16000)"), p.Schema())
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func openFile(ctx context.Context, path string, p Projection) (*file, error) {
 // Where the projection is a loader, indexes, the statements of its schema that
 // begin with CREATE INDEX or CREATE UNIQUE INDEX, are left to finish. Temporary
 // files lie beside it: nothing else is known to be writable and big enough.
-func openBeside(ctx context.Context, path string, p Projection) (*file, error) {
+func openBeside(ctx context.Context, path string, p Projection) (*tables, error) {
 	schema := p.Schema()
 	if _, ok := p.(loader); ok {
 		schema = slices.DeleteFunc(slices.Clone(schema), isIndex)
@@ -88,11 +88,11 @@ func openBeside(ctx context.Context, path string, p Projection) (*file, error) {
 	return makeFile(ctx, path, p, append(filling, temporary), schema)
 }
 
-func makeFile(ctx context.Context, path string, p Projection, pragmas, schema []string) (*file, error) {
+func makeFile(ctx context.Context, path string, p Projection, pragmas, schema []string) (*tables, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory of %s: %w", p.Name(), err)
 	}
-	f := &file{path: path}
+	f := &tables{path: path}
 	var err error
 	if f.write, err = sql.Open("sqlite", dsn(path, "immediate", pragmas...)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -117,7 +117,7 @@ func dsn(path, lock string, pragmas ...string) string {
 }
 
 // close lets go of the file; its write-ahead log is folded into it.
-func (f *file) close() error {
+func (f *tables) close() error {
 	if f.database != nil {
 		return nil
 	}
@@ -141,7 +141,7 @@ func removeFile(path string) error {
 	return errors.Join(errs...)
 }
 
-func (f *file) state(ctx context.Context, name string) (string, error) {
+func (f *tables) state(ctx context.Context, name string) (string, error) {
 	var v string
 	err := f.row(ctx, `SELECT value FROM varve_state WHERE name = $1`, name).Scan(&v)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -151,7 +151,7 @@ func (f *file) state(ctx context.Context, name string) (string, error) {
 }
 
 // finish makes the indexes and says that the file was filled.
-func (f *file) finish(ctx context.Context, p Projection) error {
+func (f *tables) finish(ctx context.Context, p Projection) error {
 	tx, err := f.begin(ctx)
 	if err != nil {
 		return err
@@ -185,7 +185,7 @@ func (f *file) finish(ctx context.Context, p Projection) error {
 }
 
 // checkpoint gives the place of a shard.
-func (f *file) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, error) {
+func (f *tables) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, error) {
 	var c follow.Checkpoint
 	var record, hash string
 	var feed int64

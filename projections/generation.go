@@ -38,7 +38,7 @@ func (d *database) serving(ctx context.Context, base string) (schema string, bui
 }
 
 // open gives the tables that serve, held so that nobody drops them; nil where there are none yet.
-func (d *database) open(ctx context.Context, p Projection) (*file, error) {
+func (d *database) open(ctx context.Context, p Projection) (*tables, error) {
 	for {
 		schema, _, err := d.serving(ctx, base(p))
 		if err != nil || schema == "" {
@@ -60,7 +60,7 @@ func (d *database) open(ctx context.Context, p Projection) (*file, error) {
 
 // beside opens or makes the tables that are to be filled. Indexes are left to
 // finish where the projection loads without them.
-func (d *database) beside(ctx context.Context, p Projection) (*file, error) {
+func (d *database) beside(ctx context.Context, p Projection) (*tables, error) {
 	name := base(p)
 	if _, err := d.write.ExecContext(ctx, `INSERT INTO `+d.prefix+`.serving (base, model, schema, generation, building) VALUES ($1, $2, '', 0, 0) ON CONFLICT (base) DO NOTHING`, name, p.Name()); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (d *database) beside(ctx context.Context, p Projection) (*file, error) {
 	return f, nil
 }
 
-func (d *database) makeTables(ctx context.Context, f *file, p Projection) error {
+func (d *database) makeTables(ctx context.Context, f *tables, p Projection) error {
 	tx, err := f.begin(ctx)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ var errBehind = errors.New("what serves moved on too fast")
 // takeOver lets a finished build serve. It follows the feed until it has what the
 // tables hold that serve, whose checkpoints are locked and then closed, so that
 // nobody moves them any more, in the transaction that names the new ones.
-func (d *database) takeOver(ctx context.Context, m *model, f *file) error {
+func (d *database) takeOver(ctx context.Context, m *model, f *tables) error {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	fs, wait := d.catchUp(following, m, f)
@@ -224,7 +224,7 @@ func (d *database) takeOver(ctx context.Context, m *model, f *file) error {
 }
 
 // catchUp follows the feed into tables that do not serve yet.
-func (d *database) catchUp(ctx context.Context, m *model, f *file) (fs []*follow.Follower, wait func()) {
+func (d *database) catchUp(ctx context.Context, m *model, f *tables) (fs []*follow.Follower, wait func()) {
 	var running sync.WaitGroup
 	for shard := range d.r.store.Shards() {
 		built := d.r.follower(m, shard)

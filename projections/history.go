@@ -288,7 +288,7 @@ func (h *history) writeRows(ctx context.Context, tx *Tx, rows []any, closed []cl
 	for _, c := range closed {
 		values = append(values, c.row, c.to)
 	}
-	if tx.file.loading != nil {
+	if tx.tables.loading != nil {
 		return h.ends().write(ctx, tx, values)
 	}
 	return bulk{before: `WITH ending (row, until) AS (VALUES `, width: 2,

@@ -54,7 +54,7 @@ func (h *history) load(ctx context.Context, tx *Tx, changes func([]eventstore.Re
 		return nil, fmt.Errorf("read deletions: %w", err)
 	}
 	newest := `SELECT row, log, ` + h.id + `, valid_from, valid_to, created, ` + h.group + ` FROM ` + h.table + ` WHERE valid_to = $1`
-	if tx.file.loading != nil {
+	if tx.tables.loading != nil {
 		newest += h.stillOpen()
 	}
 	err = eachRow(ctx, tx, newest, func(rows *sql.Rows) error {

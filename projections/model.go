@@ -20,10 +20,10 @@ type model struct {
 	ix       Index
 	filled   bool // written by the goroutine that runs the model, read before and after it
 
-	swap  sync.RWMutex // held for reading by every query of a file, for writing while it is exchanged
-	file  *file
-	stmts sync.Map      // text → *sql.Stmt of file.read
-	ready chan struct{} // closed when there is a file for the first time
+	swap   sync.RWMutex // held for reading by every query of a file, for writing while it is exchanged
+	tables *tables
+	stmts  sync.Map      // text → *sql.Stmt of tables.read
+	ready  chan struct{} // closed when there are tables for the first time
 
 	running atomic.Pointer[[]*follow.Follower]
 	stop    context.CancelFunc
@@ -93,16 +93,16 @@ func (m *model) close() error {
 }
 
 func (m *model) closeLocked() error {
-	if m.file == nil {
+	if m.tables == nil {
 		return nil
 	}
-	if f := m.file; f.database != nil {
-		m.file = nil
+	if f := m.tables; f.database != nil {
+		m.tables = nil
 		f.users.Wait() // what it holds ends with the runner's connection
 		return nil
 	}
-	f := m.file
-	m.file = nil
+	f := m.tables
+	m.tables = nil
 	m.stmts.Range(func(k, s any) bool { _ = s.(*sql.Stmt).Close(); m.stmts.Delete(k); return true })
 	if err := f.close(); err != nil {
 		return fmt.Errorf("close %s: %w", m.name, err)
@@ -110,18 +110,18 @@ func (m *model) closeLocked() error {
 	return nil
 }
 
-// current is the file that serves, nil where there is none.
-func (m *model) current() *file {
+// current are the tables that serve, nil where there are none.
+func (m *model) current() *tables {
 	m.swap.RLock()
 	defer m.swap.RUnlock()
-	return m.file
+	return m.tables
 }
 
 // serve lets a schema serve. Queries that run on another one end there.
-func (m *model) serve(f *file) {
+func (m *model) serve(f *tables) {
 	m.swap.Lock()
 	defer m.swap.Unlock()
-	m.file, m.filled = f, true
+	m.tables, m.filled = f, true
 	select {
 	case <-m.ready:
 	default:
@@ -145,7 +145,7 @@ func (r *reader) query(ctx context.Context, text string, args []any, scan func(*
 	}
 	m.swap.RLock()
 	defer m.swap.RUnlock()
-	if m.file == nil {
+	if m.tables == nil {
 		return m.notRunning("is not running")
 	}
 	s, err := m.prepared(ctx, text) //nolint:sqlclosecheck // kept for the next query, closed with the model
@@ -187,7 +187,7 @@ func (m *model) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
 	if s, ok := m.stmts.Load(text); ok {
 		return s.(*sql.Stmt), nil
 	}
-	s, err := m.file.read.PrepareContext(ctx, text)
+	s, err := m.tables.read.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		if q.model == "objects" {
 			m = objects.m
 		}
-		rows, err := m.file.write.Query(`EXPLAIN QUERY PLAN `+q.text, make([]any, strings.Count(q.text, "?"))...)
+		rows, err := m.tables.write.Query(`EXPLAIN QUERY PLAN `+q.text, make([]any, strings.Count(q.text, "?"))...)
 		if err != nil {
 			t.Fatalf("%s: %v", q.text, err)
 		}

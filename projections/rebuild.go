@@ -49,7 +49,7 @@ func (l plain) write(ctx context.Context, tx *Tx, prepared any) error {
 
 // fill applies all shards up to their heads, in big transactions. It goes on
 // where an earlier fill of the file ended.
-func (r *Runner) fill(ctx context.Context, p Projection, f *file, progress func(done, total uint64, rate float64)) error {
+func (r *Runner) fill(ctx context.Context, p Projection, f *tables, progress func(done, total uint64, rate float64)) error {
 	var done, total uint64
 	start := time.Now()
 	for shard := range r.store.Shards() {
@@ -95,7 +95,7 @@ type prepared struct {
 	err   error
 }
 
-func (r *Runner) fillShard(ctx context.Context, p Projection, f *file, shard int, l *loading, progress func(n uint64)) error {
+func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard int, l *loading, progress func(n uint64)) error {
 	at, err := f.checkpoint(ctx, shard)
 	if err != nil {
 		return err
@@ -268,7 +268,7 @@ func (r *Runner) first(ctx context.Context, m *model) error {
 
 // fillOn fills up to an event that cannot be applied: that one is for followers,
 // which park it and go on.
-func (r *Runner) fillOn(ctx context.Context, m *model, f *file, progress func(done, total uint64, rate float64)) error {
+func (r *Runner) fillOn(ctx context.Context, m *model, f *tables, progress func(done, total uint64, rate float64)) error {
 	err := r.fill(ctx, m.p, f, progress)
 	if err == nil || isStorage(err) || ctx.Err() != nil {
 		return err
@@ -282,7 +282,7 @@ func (r *Runner) beside(p Projection) string { return r.path(p) + ".rebuild" }
 
 // fillBeside fills a file beside the one that serves, and makes its indexes. It
 // goes on with what an interrupted fill left, unless that belongs to another store.
-func (r *Runner) fillBeside(ctx context.Context, m *model, progress func(done, total uint64, rate float64)) (*file, error) {
+func (r *Runner) fillBeside(ctx context.Context, m *model, progress func(done, total uint64, rate float64)) (*tables, error) {
 	path := r.beside(m.p)
 	f, err := openBeside(ctx, path, m.p)
 	if err != nil {
@@ -311,7 +311,7 @@ func (r *Runner) fillBeside(ctx context.Context, m *model, progress func(done, t
 }
 
 // check compares the places of a model's tables with the store.
-func (r *Runner) check(ctx context.Context, m *model, f *file) error {
+func (r *Runner) check(ctx context.Context, m *model, f *tables) error {
 	for shard := range r.store.Shards() {
 		c, err := f.checkpoint(ctx, shard)
 		if err == nil {
@@ -330,7 +330,7 @@ func (r *Runner) exchange(ctx context.Context, m *model) error {
 	path, beside := r.path(m.p), r.beside(m.p)
 	m.swap.Lock()
 	defer m.swap.Unlock()
-	serving := m.file != nil
+	serving := m.tables != nil
 	if err := m.closeLocked(); err != nil {
 		return err
 	}
@@ -350,7 +350,7 @@ func (r *Runner) exchange(ctx context.Context, m *model) error {
 	if err != nil {
 		return err
 	}
-	m.file, m.filled = f, true
+	m.tables, m.filled = f, true
 	return nil
 }
 

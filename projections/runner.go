@@ -201,7 +201,7 @@ func (r *Runner) open(ctx context.Context, m *model) error {
 	if err != nil {
 		return err
 	}
-	m.file = f
+	m.tables = f
 	if err := r.check(ctx, m, f); err != nil {
 		return fmt.Errorf("open %s: %w", m.name, err)
 	}
@@ -250,7 +250,7 @@ func (r *Runner) dropOthers(p Projection) error {
 
 // run starts following for a model: first it is filled, if it is new.
 func (r *Runner) run(m *model) {
-	if m.p != nil && m.file == nil && r.database == nil {
+	if m.p != nil && m.tables == nil && r.database == nil {
 		m.fail(fmt.Errorf("%s has no file: its exchange was interrupted; start again", m.name))
 		return
 	}
@@ -280,7 +280,7 @@ func (r *Runner) run(m *model) {
 		}
 		if m.p != nil {
 			for _, f := range fs {
-				f.Consumer = &sqlConsumer{f: m.file, p: m.p}
+				f.Consumer = &sqlConsumer{f: m.tables, p: m.p}
 			}
 		}
 		r.followAll(ctx, m, fs)()

@@ -12,19 +12,19 @@ import (
 // named by what Schema calls them, and OR ROLLBACK, which spares SQLite work, is
 // left out elsewhere.
 type Tx struct {
-	tx   *sql.Tx
-	conn *sql.Conn // of PostgreSQL; nil in a file
-	file *file
+	tx     *sql.Tx
+	conn   *sql.Conn // of PostgreSQL; nil in a file
+	tables *tables
 }
 
 // begin begins a transaction that writes.
-func (f *file) begin(ctx context.Context) (*Tx, error) {
+func (f *tables) begin(ctx context.Context) (*Tx, error) {
 	if f.spelling == nil {
 		tx, err := f.write.BeginTx(ctx, nil)
 		if err != nil {
 			return nil, err
 		}
-		return &Tx{tx: tx, file: f}, nil
+		return &Tx{tx: tx, tables: f}, nil
 	}
 	conn, err := f.write.Conn(ctx)
 	if err != nil {
@@ -43,27 +43,27 @@ func (f *file) begin(ctx context.Context) (*Tx, error) {
 		}
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Tx{tx: tx, conn: conn, file: f}, nil
+	return &Tx{tx: tx, conn: conn, tables: f}, nil
 }
 
 // ExecContext runs a statement.
 func (t *Tx) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
-	return t.tx.ExecContext(ctx, t.file.text(text), args...)
+	return t.tx.ExecContext(ctx, t.tables.text(text), args...)
 }
 
 // QueryContext runs a query.
 func (t *Tx) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	return t.tx.QueryContext(ctx, t.file.text(text), args...)
+	return t.tx.QueryContext(ctx, t.tables.text(text), args...)
 }
 
 // QueryRowContext runs a query of at most one row.
 func (t *Tx) QueryRowContext(ctx context.Context, text string, args ...any) *sql.Row {
-	return t.tx.QueryRowContext(ctx, t.file.text(text), args...)
+	return t.tx.QueryRowContext(ctx, t.tables.text(text), args...)
 }
 
 // PrepareContext prepares a statement for this transaction.
 func (t *Tx) PrepareContext(ctx context.Context, text string) (*sql.Stmt, error) {
-	return t.tx.PrepareContext(ctx, t.file.text(text))
+	return t.tx.PrepareContext(ctx, t.tables.text(text))
 }
 
 // Commit commits.
@@ -92,8 +92,8 @@ func rollback(tx *Tx) {
 	}
 }
 
-// text spells a statement for the file's engine.
-func (f *file) text(text string) string {
+// text spells a statement for the tables' engine.
+func (f *tables) text(text string) string {
 	if f.spelling == nil {
 		return text
 	}
@@ -101,15 +101,15 @@ func (f *file) text(text string) string {
 }
 
 // row runs a query of one row outside any transaction.
-func (f *file) row(ctx context.Context, text string, args ...any) *sql.Row {
+func (f *tables) row(ctx context.Context, text string, args ...any) *sql.Row {
 	return f.write.QueryRowContext(ctx, f.text(text), args...)
 }
 
 // make makes tables and indexes.
 func (t *Tx) make(ctx context.Context, p Projection, statements []string) error {
 	for _, s := range statements {
-		if t.file.spelling != nil {
-			s = t.file.spelling.definition(s)
+		if t.tables.spelling != nil {
+			s = t.tables.spelling.definition(s)
 		}
 		if _, err := t.tx.ExecContext(ctx, s); err != nil {
 			return fmt.Errorf("make tables of %s: %w", p.Name(), err)
