@@ -169,6 +169,14 @@ func published(t testing.TB, s eventstore.Follower, r *Relay) {
 	}
 }
 
+// relayed runs a relay until it has published what the store has now.
+func relayed(t testing.TB, s eventstore.Follower, r *Relay) {
+	t.Helper()
+	stop := running(t, r.Run)
+	published(t, s, r)
+	stop()
+}
+
 // messages reads a partition from its beginning to its end as of now.
 func messages(t testing.TB, k Kafka, shard int) (all []*sarama.ConsumerMessage) {
 	t.Helper()
@@ -246,6 +254,16 @@ func delivered(t testing.TB, s eventstore.Store, k Kafka, shard int) (repeats in
 		t.Errorf("shard %d: %d of %d records are there in order", shard, next, len(want))
 	}
 	return repeats
+}
+
+// deliveredOnce holds that every partition has its shard's records once and in order, and nothing else.
+func deliveredOnce(t testing.TB, s eventstore.Follower, k Kafka) {
+	t.Helper()
+	for shard := range s.Shards() {
+		if repeats := delivered(t, s, k, shard); repeats != 0 {
+			t.Errorf("shard %d: %d messages too many", shard, repeats)
+		}
+	}
 }
 
 // ledger is a consumer that writes down what it was given.

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -122,7 +123,7 @@ func encode(r *eventstore.Record, source string, limit int) ([]sarama.RecordHead
 // Message is a record as a Watermill message: its UUID is the record's id, its
 // metadata are the headers. Publish sends it as the relay would.
 func Message(r *eventstore.Record, source string) *message.Message {
-	headers, value := encode(r, or(source, defaultSource), defaultMaxBytes)
+	headers, value := encode(r, cmp.Or(source, defaultSource), defaultMaxBytes)
 	m := message.NewMessage(r.ID.String(), value)
 	for _, h := range headers {
 		m.Metadata[string(h.Key)] = string(h.Value)

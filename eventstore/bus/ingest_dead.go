@@ -34,13 +34,9 @@ type deadLetters struct {
 func (d *deadLetters) Publish(topic string, all ...*message.Message) error {
 	for _, m := range all {
 		out := d.letter(topic, m)
-		errs, err := d.sender.send(1, func(int) *sarama.ProducerMessage { return out })
-		if err == nil && errors.Is(errs[0], sarama.ErrMessageSizeTooLarge) { // the topic's limit is lower than it said
-			out = d.without(out, len(m.Payload))
-			errs, err = d.sender.send(1, func(int) *sarama.ProducerMessage { return out })
-		}
-		if err == nil {
-			err = errs[0]
+		err := d.sender.sendOne(out)
+		if errors.Is(err, sarama.ErrMessageSizeTooLarge) { // the topic's limit is lower than it said
+			err = d.sender.sendOne(without(out, len(m.Payload)))
 		}
 		if err != nil {
 			return fmt.Errorf("send message %s to %s: %w", m.UUID, topic, err)
@@ -82,13 +78,13 @@ func (d *deadLetters) letter(topic string, m *message.Message) *sarama.ProducerM
 		size += len(name) + len(value) + 10
 	}
 	if size > min(d.limit, defaultMaxBytes) {
-		return d.without(out, len(m.Payload))
+		return without(out, len(m.Payload))
 	}
 	return out
 }
 
 // without leaves the value out, and says so.
-func (d *deadLetters) without(m *sarama.ProducerMessage, size int) *sarama.ProducerMessage {
+func without(m *sarama.ProducerMessage, size int) *sarama.ProducerMessage {
 	return &sarama.ProducerMessage{Topic: m.Topic, Partition: anyPartition, Key: m.Key,
 		Headers: append(m.Headers, sarama.RecordHeader{Key: []byte(DeadOmitted), Value: []byte(strconv.Itoa(size))})}
 }

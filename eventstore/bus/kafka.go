@@ -8,6 +8,7 @@
 package bus
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -213,16 +214,9 @@ func (k Kafka) Executions() Kafka {
 // TopicName is the topic, varve.events where none is named.
 func (k Kafka) TopicName() string { return k.topic() }
 
-func (k *Kafka) topic() string    { return or(k.Topic, defaultTopic) }
-func (k *Kafka) source() string   { return or(k.Source, defaultSource) }
-func (k *Kafka) clientID() string { return or(k.ClientID, "varve") }
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
-}
+func (k *Kafka) topic() string    { return cmp.Or(k.Topic, defaultTopic) }
+func (k *Kafka) source() string   { return cmp.Or(k.Source, defaultSource) }
+func (k *Kafka) clientID() string { return cmp.Or(k.ClientID, "varve") }
 
 // config is what all clients have in common. Time-outs are short enough for a
 // shutdown to be waited for while the cluster cannot be reached.

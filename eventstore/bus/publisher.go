@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,6 +158,15 @@ func (p *Publisher) send(n int, message func(i int) *sarama.ProducerMessage) ([]
 	return t.errs, nil
 }
 
+// sendOne sends a message, and returns when it was acknowledged or refused.
+func (p *Publisher) sendOne(m *sarama.ProducerMessage) error {
+	errs, err := p.send(1, func(int) *sarama.ProducerMessage { return m })
+	if err != nil {
+		return err
+	}
+	return errs[0]
+}
+
 func (p *Publisher) sent(n int, message func(i int) *sarama.ProducerMessage) (*ticket, sarama.AsyncProducer, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -231,7 +241,7 @@ func wire(topic string, m *message.Message) (*sarama.ProducerMessage, error) {
 		out.Partition, out.Key = int32(shard), sarama.StringEncoder(m.Metadata[headerLog])
 		return out, nil
 	}
-	out.Key = sarama.StringEncoder(or(m.Metadata[KeyMetadata], m.UUID))
+	out.Key = sarama.StringEncoder(cmp.Or(m.Metadata[KeyMetadata], m.UUID))
 	out.Headers = append(out.Headers, sarama.RecordHeader{Key: []byte(UUIDHeader), Value: []byte(m.UUID)})
 	return out, nil
 }

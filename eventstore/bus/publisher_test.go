@@ -22,10 +22,8 @@ func TestPublishRecords(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := delivered(t, s, k, shard); n != 0 {
-			t.Errorf("shard %d: %d messages too many", shard, n)
-		}
 	}
+	deliveredOnce(t, s, k)
 	if err := p.Publish(k.topic(), Message(&eventstore.Record{Shard: 2}, "")); err == nil {
 		t.Error("a shard without a partition was accepted")
 	}

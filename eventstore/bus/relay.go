@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ func (r *Relay) Followers() []*follow.Follower {
 			l := &lane{publisher: r.Publisher, state: r.State, shard: shard}
 			r.lanes = append(r.lanes, l)
 			r.followers = append(r.followers, &follow.Follower{
-				Store: r.Store, Shard: shard, Name: or(r.Name, "relay"), Consumer: l,
+				Store: r.Store, Shard: shard, Name: cmp.Or(r.Name, "relay"), Consumer: l,
 				Lease: r.Lease, PageSize: size, Logger: r.Logger, Backoff: r.Backoff, Observe: r.Observe,
 			})
 		}
@@ -218,11 +219,7 @@ func (p *Publisher) sendReduced(ctx context.Context, r eventstore.Record) error 
 	if !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
 		return err
 	}
-	errs, err := p.send(1, func(int) *sarama.ProducerMessage { return p.message(&r, 0) })
-	if err == nil {
-		err = errs[0]
-	}
-	if err != nil {
+	if err := p.sendOne(p.message(&r, 0)); err != nil {
 		return fmt.Errorf("publish feed position %d of shard %d without its data: %w", r.Feed, r.Shard, err)
 	}
 	return nil
