@@ -30,7 +30,7 @@ var _ Store = (*Directory)(nil)
 // OpenDirectory uses a directory that exists, and that no other process uses.
 func OpenDirectory(path string) *Directory { return &Directory{path: path} }
 
-// file names by the shard's number, so that places are found again by listing.
+// Places are files that are named by the shard's number, and found again by listing.
 const placePrefix, placeSuffix = "shard-", ".json"
 
 func (d *Directory) place(consumer string, shard int) string {
@@ -138,7 +138,7 @@ func (d *Directory) Forget(_ context.Context, work string) error {
 	return nil
 }
 
-// Export reads the places and the secrets: files of 32 bytes of the directory itself.
+// Export reads the places, and the secrets of SecretNames.
 func (d *Directory) Export(context.Context) (Moved, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
