@@ -194,15 +194,6 @@ func (d *Directory) Import(_ context.Context, m Moved) error {
 	return nil
 }
 
-// SecretNames are the secrets that a directory may hold: Pepper hashes API keys, Topics seals passwords of brokers.
-var SecretNames = []string{Pepper, Topics}
-
-// Pepper is the name of the secret with which API keys are hashed.
-const Pepper = "pepper"
-
-// Topics is the name of the secret under which customers' passwords of Kafka are sealed.
-const Topics = "topics"
-
 // Close has nothing to let go of.
 func (d *Directory) Close() error { return nil }
 

@@ -47,6 +47,15 @@ type Store interface {
 	Close() error
 }
 
+// SecretNames are the secrets that a directory may hold: Pepper hashes API keys, Topics seals passwords of brokers.
+var SecretNames = []string{Pepper, Topics}
+
+// Pepper is the name of the secret with which API keys are hashed.
+const Pepper = "pepper"
+
+// Topics is the name of the secret under which customers' passwords of Kafka are sealed.
+const Topics = "topics"
+
 // Moved is what belongs to an installation wherever it runs.
 type Moved struct {
 	Secrets map[string][]byte
