@@ -30,7 +30,7 @@ def event(message):
         "type": headers["ce_type"],
         "subject": headers["ce_subject"],
         "time": headers["ce_time"],
-        "data": None if gone else json.loads(message.value()),
+        "data": None if gone else json.loads(message.value() or b""),
     }
 
 

@@ -76,7 +76,7 @@ func (p *published) send(t *testing.T, from, to int) {
 	}
 }
 
-// noise puts a message into the topic that is none of Varve's.
+// noise puts messages into the topic that are none of Varve's, one of which looks as if it were.
 func (p *published) noise(t *testing.T) {
 	t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(p.kafka.Brokers...))
@@ -84,7 +84,12 @@ func (p *published) noise(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: p.kafka.Topic, Value: []byte("noise")}).FirstErr(); err != nil {
+	alike := []kgo.RecordHeader{}
+	for _, name := range []string{"ce_log", "ce_position", "ce_type", "ce_subject", "ce_time"} {
+		alike = append(alike, kgo.RecordHeader{Key: name, Value: []byte("noise")})
+	}
+	alike = append(alike, kgo.RecordHeader{Key: "ce_specversion", Value: []byte("1.0")}, kgo.RecordHeader{Key: "ce_shard", Value: []byte("0")}, kgo.RecordHeader{Key: "ce_feedposition", Value: []byte("41")})
+	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: p.kafka.Topic, Value: []byte("noise")}, &kgo.Record{Topic: p.kafka.Topic, Headers: alike}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -134,9 +134,13 @@ func read(r *kgo.Record) (event, error) {
 		return event{}, fmt.Errorf("ce_feedposition: %w", err)
 	}
 	e := event{Shard: h["ce_shard"], Feed: feed, Log: h["ce_log"], Position: h["ce_position"], Type: h["ce_type"], Subject: h["ce_subject"], Time: h["ce_time"]}
-	if h["ce_erased"] == "" && h["ce_dataomitted"] == "" {
-		e.Data = r.Value
+	if h["ce_erased"] != "" || h["ce_dataomitted"] != "" {
+		return e, nil
 	}
+	if !json.Valid(r.Value) {
+		return event{}, errors.New("the value is no JSON")
+	}
+	e.Data = r.Value
 	return e, nil
 }
 
