@@ -37,8 +37,8 @@ func (h *Handler) CreateKey(ctx context.Context, in In, cmd CreateKey) (CreatedK
 		if !ok {
 			return domain.APIKey{}, domain.NotFound("user", cmd.Email)
 		}
-		if _, used := o.KeyByName(u.UserID, cmd.Name); used {
-			return domain.APIKey{}, &domain.Error{Code: domain.CodeConflict, Reason: "api_key_name_taken", Message: "the user has a key named " + cmd.Name}
+		if err := nameIsFree(o, u.UserID, cmd.Name); err != nil {
+			return domain.APIKey{}, err
 		}
 		permissions := cmd.Permissions
 		if len(permissions) == 0 {
@@ -69,8 +69,8 @@ func (h *Handler) UpdateKey(ctx context.Context, in In, cmd UpdateKey) (domain.A
 			return k, err
 		}
 		if cmd.Name != nil && *cmd.Name != k.Name {
-			if _, used := o.KeyByName(k.UserID, *cmd.Name); used {
-				return k, &domain.Error{Code: domain.CodeConflict, Reason: "api_key_name_taken", Message: "the user has a key named " + *cmd.Name}
+			if err := nameIsFree(o, k.UserID, *cmd.Name); err != nil {
+				return k, err
 			}
 		}
 		set(&k.Name, cmd.Name)
@@ -124,6 +124,13 @@ func (h *Handler) RevokeKey(ctx context.Context, in In, email, key string) error
 		return []domain.EventData{&domain.APIKeyRevoked{KeyID: k.KeyID}}, nil
 	})
 	return err
+}
+
+func nameIsFree(o domain.Organization, userID, name string) error {
+	if _, used := o.KeyByName(userID, name); used {
+		return &domain.Error{Code: domain.CodeConflict, Reason: "api_key_name_taken", Message: "the user has a key named " + name}
+	}
+	return nil
 }
 
 func ownKey(o domain.Organization, email, name, verb string) (domain.APIKey, error) {
