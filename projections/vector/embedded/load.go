@@ -177,14 +177,8 @@ func (x *Index) read(ctx context.Context, log eventstore.LogID, w *load) (*logIn
 	if err != nil {
 		return nil, wrap("ask for the log's head", err)
 	}
-	if head == 0 {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		if a := x.away[log]; a.seen == 0 && !w.much && len(w.pending) == 0 {
-			delete(x.away, log)
-			w.absent = true
-			return nil, nil
-		}
+	if head == 0 && x.isAbsent(log, w) {
+		return nil, nil
 	}
 	x.mu.RLock()
 	fresh, upTo := x.away[log].fresh, max(head, x.away[log].seen)
@@ -203,6 +197,19 @@ func (x *Index) read(ctx context.Context, log eventstore.LogID, w *load) (*logIn
 	}
 	l.bytes = &x.loadBytes
 	return l, x.catchUp(ctx, l, w, upTo)
+}
+
+// isAbsent says whether nothing came of a log since its head was asked for and there
+// was none; then the load ends with that.
+func (x *Index) isAbsent(log eventstore.LogID, w *load) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if a := x.away[log]; a.seen > 0 || w.much || len(w.pending) > 0 {
+		return false
+	}
+	delete(x.away, log)
+	w.absent = true
+	return true
 }
 
 // anew forgets what the folder has of a log.

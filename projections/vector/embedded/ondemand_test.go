@@ -91,6 +91,27 @@ func TestReadsOnlyTheTail(t *testing.T) {
 	}
 }
 
+// A log whose first records come while it is asked whether there are any is there.
+func TestBeginsWhileItIsLoaded(t *testing.T) {
+	f, h := churn(40), &history{}
+	x := openOnDemand(t, t.TempDir(), h, Options{})
+	head := x.opts.Head
+	x.opts.Head = func(ctx context.Context, log eventstore.LogID) (uint64, error) {
+		n, err := head(ctx, log)
+		if n == 0 { // as of this moment
+			h.add(f.Records...)
+			feed(t, x, f.Records)
+		}
+		return n, err
+	}
+	see(t, x, "log-a", 0)
+	want := open(t, t.TempDir(), Options{})
+	apply(t, want, f)
+	if got, want := answers(t, see(t, x, "log-a", 40)), answers(t, see(t, want, "log-a", 40)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // Many waiters share a load. One that goes away leaves the others theirs, and neither
 // Apply nor another log waits.
 func TestWaitersShareALoad(t *testing.T) {
