@@ -26,7 +26,7 @@ type served struct {
 func films(t *testing.T, change ...func(*serve.Config)) *served {
 	t.Helper()
 	ctx := context.Background()
-	c := serve.Config{Data: t.TempDir(), Workers: 2, MaxBody: 1 << 20, RateLimit: -1, Drain: 5 * time.Second, LogLevel: "error"}
+	c := serve.Config{Data: t.TempDir(), Workers: 2, MaxBody: 1 << 20, RateLimit: -1, Drain: 5 * time.Second, ReadWait: Patience, LogLevel: "error"}
 	for _, f := range change {
 		f(&c)
 	}

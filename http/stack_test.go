@@ -86,7 +86,7 @@ func newStack(t *testing.T, change ...func(*Deps)) *stack {
 	st := &stack{clock: &clock{time.Now().UTC()}}
 	organizations := &fold.Cache[domain.Organization]{Store: store, Stream: domain.OrganizationStream, Apply: commands.FoldOrganization}
 	configs := &fold.Cache[domain.Config]{Store: store, Stream: domain.ConfigStream, Apply: commands.FoldConfig}
-	models := projections.NewRunner(store, t.TempDir(), projections.Options{Logger: quiet})
+	models := projections.NewRunner(store, t.TempDir(), projections.Options{Logger: quiet, PinWait: scenario.Patience})
 	reads := Reads{Models: models, Directory: projections.NewDirectory(), Documents: projections.NewDocuments(), Objects: projections.NewObjects(), Batches: projections.NewBatches()}
 	for _, m := range []any{reads.Directory, reads.Documents, reads.Objects, reads.Batches} {
 		if p, ok := m.(projections.Projection); ok {
@@ -143,7 +143,7 @@ func (st *stack) organization(t *testing.T, as, email string) commands.In {
 	}
 	st.Keys[as] = made.APIKey
 	found, err := st.server.LookupKey(context.Background(), commands.PublicPrefix(made.APIKey))
-	for wait := time.Now().Add(5 * time.Second); err == nil && len(found) == 0 && time.Now().Before(wait); time.Sleep(time.Millisecond) {
+	for wait := time.Now().Add(scenario.Patience); err == nil && len(found) == 0 && time.Now().Before(wait); time.Sleep(time.Millisecond) {
 		found, err = st.server.LookupKey(context.Background(), commands.PublicPrefix(made.APIKey))
 	}
 	if err != nil || len(found) != 1 {

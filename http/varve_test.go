@@ -28,7 +28,7 @@ func open(t *testing.T) *scenario.Stack {
 func openWith(t *testing.T) (*scenario.Stack, func(openapi.Operation) bool) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	v, err := serve.Open(ctx, serve.Config{Data: t.TempDir(), Workers: 2, MaxBody: 16 << 20, RateLimit: -1, Drain: 5 * time.Second, LogLevel: "error", AllowPrivate: true})
+	v, err := serve.Open(ctx, serve.Config{Data: t.TempDir(), Workers: 2, MaxBody: 16 << 20, RateLimit: -1, Drain: 5 * time.Second, ReadWait: scenario.Patience, LogLevel: "error", AllowPrivate: true})
 	if err != nil {
 		t.Fatal(err)
 	}

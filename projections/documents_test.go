@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -28,7 +29,7 @@ func newStage(t testing.TB, ps ...Projection) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Logger: slog.New(slog.DiscardHandler)}
+	o := Options{Logger: slog.New(slog.DiscardHandler), PinWait: time.Minute}
 	if os.Getenv("VARVE_TEST_STAGE") == "postgres" { // see TestOnPostgres
 		o = inDatabase(t, o)
 	}

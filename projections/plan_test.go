@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"varve/domain"
 	"varve/eventstore"
@@ -82,7 +83,7 @@ func TestPinAsksNothingWhenCaughtUp(t *testing.T) {
 	s := newStage(t)
 	ctx := context.Background()
 	store := &counted{Owner: s.store}
-	r := NewRunner(store, t.TempDir(), Options{})
+	r := NewRunner(store, t.TempDir(), Options{PinWait: time.Minute})
 	n := &names{version: 1}
 	r.Add(n, NewDirectory())
 	if err := r.Start(ctx); err != nil {
@@ -122,7 +123,7 @@ func TestPoisonInAFirstFillIsParked(t *testing.T) {
 	}
 	n := &names{version: 1}
 	n.poison.Store(true)
-	r := NewRunner(s.store, t.TempDir(), Options{Logger: s.runner.o.Logger})
+	r := NewRunner(s.store, t.TempDir(), s.runner.o)
 	r.Add(n)
 	ctx := context.Background()
 	if err := r.Start(ctx); err != nil {

@@ -174,7 +174,7 @@ func TestRaisedVersionBuildsAnewAndDropsTheOld(t *testing.T) {
 		t.Errorf("a query of a stopped runner gave %v", err)
 	}
 	two := &names{version: 2}
-	r := NewRunner(s.store, dir, Options{})
+	r := NewRunner(s.store, dir, Options{PinWait: time.Minute})
 	r.Add(two)
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -259,7 +259,7 @@ func TestInterruptedRebuildIsUsed(t *testing.T) {
 	if err := s.runner.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	r := NewRunner(s.store, s.runner.dir, Options{})
+	r := NewRunner(s.store, s.runner.dir, Options{PinWait: time.Minute})
 	r.Add(NewDocuments())
 	disable := failpoint.Enable(func(name string, _ int) error {
 		if name == "projection.exchange" {
@@ -276,7 +276,7 @@ func TestInterruptedRebuildIsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := NewDocuments()
-	r = NewRunner(s.store, s.runner.dir, Options{})
+	r = NewRunner(s.store, s.runner.dir, Options{PinWait: time.Minute})
 	r.Add(again)
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)

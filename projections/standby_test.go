@@ -20,7 +20,7 @@ import (
 func pair(t *testing.T, s *stage, o Options, first, second Projection) (owner, other *Runner) {
 	t.Helper()
 	o = inDatabase(t, o)
-	o.Lease, o.Logger = &follow.Process{}, s.runner.o.Logger
+	o.Lease, o.Logger, o.PinWait = &follow.Process{}, s.runner.o.Logger, s.runner.o.PinWait
 	owner = NewRunner(s.store, "", o)
 	owner.Add(first)
 	o.Standby = true
@@ -67,7 +67,7 @@ func TestStandbySees(t *testing.T) {
 			if err := owner.Retry(ctx, "names", 0, k); err != nil {
 				t.Fatal(err)
 			}
-			for deadline := time.Now().Add(5 * time.Second); ; pause(ctx, 10*time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); ; pause(ctx, 10*time.Millisecond) {
 				if pin := must[Pin](t)(other.Pin(ctx, s.log)); len(pin.Parked) == 0 {
 					break
 				} else if time.Now().After(deadline) {

@@ -244,7 +244,7 @@ func (w *writer) check(t *testing.T, a attacker) {
 	}
 	w.executions = nil
 	for _, id := range w.batches {
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(2 * time.Minute)
 		for {
 			status, answer := a.do("GET", "/v1/batches/"+id, nil, "")
 			if answer["status"] == "COMPLETED" {

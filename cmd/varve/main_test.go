@@ -39,7 +39,7 @@ func start(t *testing.T, data string, more ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{cmd: exec.Command(self, append([]string{"--json", "serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn"}, more...)...)}
-	c.cmd.Env = append(os.Environ(), "VARVE_TEST_CHILD=1")
+	c.cmd.Env = append(os.Environ(), "VARVE_TEST_CHILD=1", "VARVE_READ_WAIT=1m") // a slow machine is not what these tests are about
 	c.cmd.Stderr = os.Stderr
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {

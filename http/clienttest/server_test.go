@@ -83,7 +83,7 @@ func build(t *testing.T) string {
 func serve(t *testing.T, binary, data, listen string, flags ...string) []byte {
 	t.Helper()
 	var log, printed bytes.Buffer
-	command := exec.Command(binary, append([]string{"serve", "--data", data, "--listen", listen}, flags...)...)
+	command := exec.Command(binary, append([]string{"serve", "--data", data, "--listen", listen, "--read-wait", "1m"}, flags...)...)
 	command.Stdout, command.Stderr = &printed, &log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -97,23 +97,23 @@ func serve(t *testing.T, binary, data, listen string, flags ...string) []byte {
 			if err != nil {
 				t.Errorf("varve serve ended badly after SIGTERM: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			_ = command.Process.Kill()
 			<-ended
-			t.Error("varve serve did not end within 20 s of SIGTERM")
+			t.Error("varve serve did not end within a minute of SIGTERM")
 		}
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", tail(log.Bytes(), 8000))
 		}
 	})
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for !healthy(t.Context(), "http://"+listen+"/v1/health") {
 		select {
 		case err := <-ended:
 			ended <- err
 			t.Fatalf("varve serve ended before it was ready: %v\n%s", err, log.String())
 		case <-deadline:
-			t.Fatal("varve serve was not ready after 30 s")
+			t.Fatal("varve serve was not ready after a minute")
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -45,9 +45,13 @@ type Step struct {
 	AnyEvents bool              // do not look at events: something runs in the background
 	Check     map[string]any    // path ("results.0.name", "results.#" for a length) → value, Present, Absent, or Match
 	Save      map[string]string // variable → path
-	Until     bool              // repeat until status and checks hold, at most 10 s
+	Until     bool              // repeat until status and checks hold, at most Patience
 	Outside   bool              // not in the OpenAPI document
 }
+
+// Patience is how long a scenario waits for what runs beside it: for ever, as seen
+// from a machine that is only slow.
+const Patience = time.Minute
 
 type presence string
 
@@ -80,7 +84,7 @@ func (s *Stack) play(t *testing.T, step Step) {
 	t.Helper()
 	method, target, _ := strings.Cut(s.expand(step.Do), " ")
 	before := s.heads(t)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(Patience)
 	for {
 		w, problems := s.try(step, method, target)
 		if len(problems) == 0 {

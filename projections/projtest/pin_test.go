@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,7 +21,7 @@ import (
 func TestQueriesUnderWritersSeeOnePosition(t *testing.T) {
 	each(t, 1, func(t *testing.T, store eventstore.Owner, place func() Place) {
 		p := place()
-		r := projections.NewRunner(store, p.Dir, p.Options(projections.Options{Logger: quiet}))
+		r := projections.NewRunner(store, p.Dir, p.Options(projections.Options{Logger: quiet, PinWait: time.Minute}))
 		docs := projections.NewDocuments()
 		r.Add(projections.NewDirectory(), docs)
 		if err := r.Start(t.Context()); err != nil {

@@ -237,7 +237,7 @@ func TestRebuildBesideReadsAndWrites(t *testing.T) {
 	for n := range 2 {
 		i := installed(t, p)
 		docs := projections.NewDocuments()
-		r := projections.NewRunner(i.store, "", p.Options(projections.Options{Logger: quiet, Lease: i.state}))
+		r := projections.NewRunner(i.store, "", p.Options(projections.Options{Logger: quiet, Lease: i.state, PinWait: time.Minute}))
 		r.Add(projections.NewDirectory(), docs, projections.NewObjects(), projections.NewBatches())
 		if err := r.Start(t.Context()); err != nil {
 			t.Fatal(err)

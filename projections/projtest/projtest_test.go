@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -62,6 +63,9 @@ func inDatabase(t *testing.T) Place {
 
 func start(t testing.TB, store eventstore.Follower, p Place, o projections.Options) *projections.Runner {
 	t.Helper()
+	if o.PinWait == 0 {
+		o.PinWait = time.Minute // a slow machine is not what the tests are about
+	}
 	r := projections.NewRunner(store, p.Dir, p.Options(o))
 	r.Add(Models()...)
 	if err := r.Start(t.Context()); err != nil {

@@ -23,6 +23,7 @@ type Config struct {
 	Email         string               `help:"E-mail address of its first user." default:"admin@localhost.localdomain" env:"VARVE_EMAIL"`
 	Workers       int                  `help:"Objects that are extracted at once." default:"8" env:"VARVE_WORKERS"`
 	IndexMemory   int64                `help:"Megabytes of memory that the index may hold; over it, the namespaces used longest ago are dropped and loaded again when they are asked about. 0: no limit." default:"0" env:"VARVE_INDEX_MEMORY"`
+	ReadWait      time.Duration        `help:"How long a read waits for read models that are behind; then it is answered from where they are, and says how far behind that is." default:"2s" env:"VARVE_READ_WAIT"`
 	AllowPrivate  bool                 `help:"Fetch blobs from private and loopback addresses too." env:"VARVE_ALLOW_PRIVATE"`
 	Files         string               `help:"Directory below which blobs may be local files (file:// URLs); empty: none." env:"VARVE_FILES" type:"path"`
 	MaxBody       int64                `help:"Most bytes of a request body." default:"16777216" env:"VARVE_MAX_BODY"`

@@ -248,7 +248,7 @@ func headersOf(t *testing.T, address string, n int) (all []map[string]string) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for len(all) < n {
 		select {
 		case m := <-p.Messages():

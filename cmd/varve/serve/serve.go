@@ -203,7 +203,7 @@ func (v *Varve) follow(ctx context.Context) (err error) {
 
 // modelOptions are those of the read models of one store.
 func (v *Varve) modelOptions(schema string) projections.Options {
-	return projections.Options{Logger: v.log, Lease: v.State, Database: v.Config.Store, Schema: schema, Standby: !v.Config.has(RoleProjector), Observe: v.applied()}
+	return projections.Options{Logger: v.log, Lease: v.State, Database: v.Config.Store, Schema: schema, Standby: !v.Config.has(RoleProjector), PinWait: v.Config.ReadWait, Observe: v.applied()}
 }
 
 // openIndex opens the index. Where others serve too, a process holds only the
