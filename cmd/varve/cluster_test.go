@@ -212,6 +212,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 	for round := range max(8, crashRounds(t, 0)/4) {
 		ctx, stop := context.WithCancel(t.Context())
 		var writing sync.WaitGroup
+		before, _ := acknowledged(clients)
 		i := 0
 		for _, work := range clients {
 			a := attacker{url: running["api"][i%2].URL, key: c.key, ctx: ctx, patient: true}
@@ -219,7 +220,8 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 			writing.Go(func() { work(a, round) })
 		}
 		role, victim := roles[round%len(roles)], rand.IntN(2)
-		time.Sleep(200*time.Millisecond + rand.N(300*time.Millisecond))
+		atWork(t, clients, before, 5)
+		time.Sleep(rand.N(300 * time.Millisecond))
 		running[role][victim].kill(t)
 		kills[role]++
 		time.Sleep(300 * time.Millisecond)
@@ -237,10 +239,6 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 		if t.Failed() {
 			t.FailNow()
 		}
-	}
-	acknowledged := 0
-	for w := range clients {
-		acknowledged += w.acknowledged
 	}
 	incremental := any.state(t)
 	any.url = running["api"][1].URL
@@ -281,10 +279,8 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 		t.Error("a rebuild shows something else")
 	}
 	alone.stop(t)
-	t.Logf("report: %d acknowledged requests; killed %v; bus %t; %d bytes of answers are the same from two processes and after a rebuild", acknowledged, kills, c.bus != "", len(incremental))
-	if acknowledged < 40 {
-		t.Errorf("the clients wrote only %d times", acknowledged)
-	}
+	requests, _ := acknowledged(clients)
+	t.Logf("report: %d acknowledged requests; killed %v; bus %t; %d bytes of answers are the same from two processes and after a rebuild", requests, kills, c.bus != "", len(incremental))
 }
 
 // TestProcessJoinsAndLeaves adds a process while a batch runs, and lets it go

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -81,7 +82,8 @@ type writer struct {
 	things       []*thing
 	batches      []string
 	executions   []string
-	acknowledged int
+	acknowledged atomic.Int64 // requests
+	submitted    atomic.Int64 // batches
 	wrong        []string
 }
 
@@ -151,7 +153,7 @@ func (w *writer) write(a attacker, round int) {
 			}
 			t.deleted = "yes"
 		}
-		w.acknowledged++
+		w.acknowledged.Add(1)
 	}
 }
 
@@ -194,7 +196,8 @@ func (w *writer) batch(a attacker, round int) {
 			return
 		}
 		w.batches = append(w.batches, id)
-		w.acknowledged += 6
+		w.acknowledged.Add(6)
+		w.submitted.Add(1)
 	}
 }
 
@@ -210,7 +213,7 @@ func (w *writer) search(a attacker, _ int) {
 			return
 		}
 		w.executions = append(w.executions, id)
-		w.acknowledged++
+		w.acknowledged.Add(1)
 	}
 }
 
@@ -350,6 +353,30 @@ func crowd() map[*writer]func(attacker, int) {
 	return clients
 }
 
+// acknowledged is how many requests of all clients were, and how many batches they submitted.
+func acknowledged(clients map[*writer]func(attacker, int)) (requests, batches int64) {
+	for w := range clients {
+		requests, batches = requests+w.acknowledged.Load(), batches+w.submitted.Load()
+	}
+	return requests, batches
+}
+
+// atWork waits until the clients had so many more requests acknowledged than before, and
+// ever submitted a batch: on a slow machine that only takes longer.
+func atWork(t *testing.T, clients map[*writer]func(attacker, int), before, more int64) {
+	t.Helper()
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		requests, batches := acknowledged(clients)
+		if requests >= before+more && batches > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("the clients do not get on: %d requests were acknowledged, %d batches submitted", requests-before, batches)
+			return
+		}
+	}
+}
+
 const objectsPath = "/v1/buckets/shells/objects"
 
 // setUp makes what the clients write to.
@@ -394,13 +421,14 @@ func TestKilledServerLosesNothing(t *testing.T) {
 	a := attacker{url: server.URL, key: server.Key}
 	a.setUp(t)
 	clients := crowd()
-	total := 0
 	for round := range rounds {
 		var running sync.WaitGroup
+		before, _ := acknowledged(clients)
 		for _, work := range clients {
 			running.Go(func() { work(a, round) })
 		}
-		time.Sleep(100*time.Millisecond + rand.N(500*time.Millisecond))
+		atWork(t, clients, before, 20)
+		time.Sleep(rand.N(500 * time.Millisecond))
 		if err := server.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -418,9 +446,6 @@ func TestKilledServerLosesNothing(t *testing.T) {
 		if t.Failed() {
 			t.FailNow()
 		}
-	}
-	for w := range clients {
-		total += w.acknowledged
 	}
 	incremental := a.state(t)
 	server.stop(t)
@@ -443,8 +468,6 @@ func TestKilledServerLosesNothing(t *testing.T) {
 		t.Errorf("a rebuild shows something else at byte %d:\n%.300s\nnot\n%.300s", at, rebuilt[max(0, at-100):], incremental[max(0, at-100):])
 	}
 	server.stop(t)
-	t.Logf("report: %d acknowledged requests over %d kills; %d bytes of answers are the same after a rebuild", total, rounds, len(incremental))
-	if total < 20*rounds {
-		t.Errorf("the clients wrote only %d times", total)
-	}
+	requests, _ := acknowledged(clients)
+	t.Logf("report: %d acknowledged requests over %d kills; %d bytes of answers are the same after a rebuild", requests, rounds, len(incremental))
 }
