@@ -234,6 +234,40 @@ func TestSkipLeavesOutOneEvent(t *testing.T) {
 	}
 }
 
+// slow is a consumer that takes its time.
+type slow struct {
+	*ledger
+	pages []int
+}
+
+func (s *slow) Take(ctx context.Context, m Move) error {
+	s.pages = append(s.pages, len(m.Records))
+	time.Sleep(time.Second)
+	return s.ledger.Take(ctx, m)
+}
+
+// What comes one by one while a page is applied is applied together, up to a page.
+func TestRecordsJoin(t *testing.T) {
+	for size, want := range map[int]string{0: "[1 5]", 2: "[1 2 1 2]", 5: "[1 5]"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, l := open(t), &slow{ledger: &ledger{}}
+			f := follower(s, l.ledger)
+			f.Consumer, f.PageSize = l, size
+			stop := run(t, f)
+			defer stop()
+			for range 6 {
+				put(t, s, "a", "x")
+				synctest.Wait() // it has been read
+			}
+			reachWithin(t, s, f, time.Minute)
+			l.expect(t, "a/x@1", "a/x@2", "a/x@3", "a/x@4", "a/x@5", "a/x@6")
+			if got := fmt.Sprint(l.pages); got != want {
+				t.Errorf("pages of %d records at most: %s, want %s", size, got, want)
+			}
+		})
+	}
+}
+
 func TestConfigParksItsWholeLog(t *testing.T) {
 	s, l := open(t), &ledger{poison: map[string]bool{"config@1": true}}
 	put(t, s, "a", "x", "config", "x", "y")

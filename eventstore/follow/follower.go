@@ -182,12 +182,6 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// page is what the reader hands over: records that follow each other in the feed.
-type page struct {
-	records []eventstore.Record
-	err     error
-}
-
 func (f *Follower) session(state State) *session {
 	s := &session{f: f, at: state.Checkpoint, parked: make(map[Key]Parked, len(state.Parked))}
 	for _, p := range state.Parked {
@@ -212,9 +206,9 @@ func (f *Follower) follow(ctx context.Context) error {
 	f.publish(s)
 
 	reading, stop := context.WithCancel(ctx)
-	pages := make(chan page, 1)
+	next := newTray(f.PageSize)
 	var reader sync.WaitGroup
-	reader.Go(func() { f.read(reading, state.Checkpoint.Feed, pages) })
+	reader.Go(func() { f.read(reading, state.Checkpoint.Feed, next) })
 	defer reader.Wait()
 	defer stop()
 	for {
@@ -228,56 +222,54 @@ func (f *Follower) follow(ctx context.Context) error {
 			if errors.Is(err, ErrMoved) {
 				return err
 			}
-		case p := <-pages:
-			if p.err != nil {
-				return p.err
+		case <-next.filled:
+			page, err := next.take()
+			if err != nil {
+				return err
 			}
-			if err := s.page(ctx, p.records); err != nil {
+			if len(page) == 0 { // taken already, with what lay there before it
+				continue
+			}
+			if err := s.page(ctx, page); err != nil {
 				return err
 			}
 			if f.Saw != nil {
-				f.Saw(p.records)
+				f.Saw(page)
 			}
 			f.publish(s)
 		}
 	}
 }
 
-// read sends pages of what comes after a position until the context ends. While
+// read fills the tray with what comes after a position until the context ends. While
 // there is nothing it waits for the store; the next page is read while the last
 // one is applied.
-func (f *Follower) read(ctx context.Context, after uint64, pages chan<- page) {
+func (f *Follower) read(ctx context.Context, after uint64, next *tray) {
 	for ctx.Err() == nil {
-		var p page
+		var page []eventstore.Record
+		var failed error
 		for r, err := range f.Store.Feed(ctx, f.Shard, after, f.PageSize) {
 			if err != nil {
-				p.err = err
+				failed = err
 				break
 			}
-			p.records = append(p.records, r)
+			page = append(page, r)
 		}
 		var cut *eventstore.TruncatedError
 		switch {
-		case errors.As(p.err, &cut) && cut.First > after+1:
+		case errors.As(failed, &cut) && cut.First > after+1:
 			f.Logger.Warn("feed follower skips what retention removed", "consumer", f.Name, "shard", f.Shard, "after", after, "first", cut.First)
 			after = cut.First - 1
 			continue
-		case len(p.records) > 0:
-			p.err = nil // it comes again, after these
-			after = p.records[len(p.records)-1].Feed
-		case p.err == nil:
-			if p.err = f.Store.Wait(ctx, f.Shard, after); p.err == nil {
-				continue
-			}
+		case len(page) > 0: // an error comes again, after these
+			next.put(ctx, page)
+			after = page[len(page)-1].Feed
+			continue
+		case failed == nil:
+			failed = f.Store.Wait(ctx, f.Shard, after)
 		}
-		if p.err != nil {
-			p.err = fmt.Errorf("read feed of shard %d after %d: %w", f.Shard, after, p.err)
-		}
-		select {
-		case pages <- p:
-		case <-ctx.Done():
-		}
-		if p.err != nil {
+		if failed != nil {
+			next.fail(fmt.Errorf("read feed of shard %d after %d: %w", f.Shard, after, failed))
 			return
 		}
 	}
