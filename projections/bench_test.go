@@ -168,6 +168,9 @@ func readBeside(b *testing.B, r *Runner, d *Documents) func() {
 				b.ReportMetric(float64(failed), "failed-reads")
 				return
 			}
+			if r.models[0].applied(0) == 0 { // it does not run yet
+				continue
+			}
 			at := At{"log_0123456789abcdef", max(1, r.models[0].applied(0))}
 			_, err := d.Document(ctx, at, domain.DeriveID(domain.DocumentPrefix, "bench", 2*(n%1000)))
 			if err == nil && n%10 == 0 {
