@@ -4,14 +4,10 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"io"
-	"slices"
-	"strconv"
 	"time"
 
 	"varve/domain"
 	"varve/eventstore"
-	"varve/projections"
 )
 
 var _ = noun("log", (*Server).logRoutes)
@@ -19,8 +15,6 @@ var _ = noun("log", (*Server).logRoutes)
 func (s *Server) logRoutes() {
 	s.route("GET", "/v1/log", needs{Permission: "admin", Resource: "audit", Narrows: true, Class: "data"}, handle(s.readLog))
 	s.route("POST", "/v1/log/verify", needs{Permission: "admin", Resource: "audit", Class: "compute"}, handle(s.verifyLog))
-	s.route("GET", "/v1/models", needs{Permission: "admin", Resource: "service"}, handle(s.listModels))
-	s.route("POST", "/v1/models/{model}/rebuild", needs{Permission: "admin", Resource: "service", Class: "compute"}, handle(s.rebuildModel))
 }
 
 type recordWire struct {
@@ -142,62 +136,4 @@ func (s *Server) verifyLog(ctx context.Context, r *Request[None]) (any, error) {
 		}
 	}
 	return map[string]any{"ok": ok, "logs": logs}, nil
-}
-
-type modelWire struct {
-	Model      string  `json:"model"`
-	Shard      int     `json:"shard"`
-	Applied    uint64  `json:"applied"`
-	Head       uint64  `json:"head"`
-	Lag        uint64  `json:"lag"`
-	LagSeconds float64 `json:"lag_seconds"`
-	Parked     int     `json:"parked"`
-	Error      string  `json:"error,omitempty"`
-}
-
-func (s *Server) listModels(_ context.Context, _ *Request[None]) (any, error) {
-	models := []modelWire{}
-	for _, m := range append(s.Models.Status(), s.Executions.Status()...) {
-		models = append(models, modelWire{m.Model, m.Shard, m.Applied, m.Head, m.Lag, m.LagSeconds, len(m.Parked), m.Err})
-	}
-	return map[string]any{"models": models}, nil
-}
-
-// rebuildModel builds a read model anew beside the one that serves, and answers
-// with a line of progress at a time.
-func (s *Server) rebuildModel(ctx context.Context, r *Request[None]) (any, error) {
-	name := r.Path("model")
-	runner := s.Models
-	named := func(m projections.ModelStatus) bool { return m.Model == name }
-	if !slices.ContainsFunc(s.Models.Status(), named) {
-		if runner = s.Executions; !slices.ContainsFunc(s.Executions.Status(), named) {
-			return nil, domain.NotFound("model", name)
-		}
-	}
-	return &Response{ContentType: "application/x-ndjson", Stream: func(w io.Writer, flush func()) error {
-		line := func(v map[string]any) error {
-			b, err := encodeJSON(v)
-			if err == nil {
-				_, err = w.Write(b)
-			}
-			flush()
-			return err
-		}
-		err := runner.Rebuild(ctx, name, func(done, total uint64, rate float64) {
-			_ = line(map[string]any{"model": name, "done": done, "total": total, "rate": rate})
-		})
-		if err != nil {
-			return line(map[string]any{"model": name, "error": clientError(err).Message})
-		}
-		return line(map[string]any{"model": name, "finished": true, "applied": strconv.FormatUint(applied(runner, name), 10)})
-	}}, nil
-}
-
-func applied(r *projections.Runner, name string) uint64 {
-	for _, m := range r.Status() {
-		if m.Model == name {
-			return m.Applied
-		}
-	}
-	return 0
 }

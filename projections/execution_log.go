@@ -17,8 +17,9 @@ func ExecutionLog(log eventstore.LogID, shard int) eventstore.LogID {
 	return log + "@" + eventstore.LogID(strconv.Itoa(shard))
 }
 
-// namespaceLog is the namespace's log of an execution log.
-func namespaceLog(log eventstore.LogID) eventstore.LogID {
+// NamespaceLog is the namespace's log of an execution log; of any other log it is
+// that log.
+func NamespaceLog(log eventstore.LogID) eventstore.LogID {
 	name, _, _ := strings.Cut(string(log), "@")
 	return eventstore.LogID(name)
 }

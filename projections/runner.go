@@ -365,6 +365,9 @@ func (r *Runner) close() error {
 }
 
 // Retry applies a parked stream of a model again; an empty stream means a whole log.
+// Errors are those of follow.Follower.Retry, and follow.ErrStandby where another
+// process applies the shard. A model that is busy is waited for until ctx ends; what
+// was begun then is finished.
 func (r *Runner) Retry(ctx context.Context, name string, shard int, k follow.Key) error {
 	f, err := r.followerOf(name, shard)
 	if err != nil {
@@ -374,6 +377,7 @@ func (r *Runner) Retry(ctx context.Context, name string, shard int, k follow.Key
 }
 
 // Skip leaves out, for good, the event that parked a stream of a model, and goes on with what follows it.
+// Building the model anew tries the event again. Errors as of Retry.
 func (r *Runner) Skip(ctx context.Context, name string, shard int, k follow.Key) error {
 	f, err := r.followerOf(name, shard)
 	if err != nil {

@@ -70,7 +70,7 @@ func (*Traces) Apply(ctx context.Context, tx *Tx, page []eventstore.Record) erro
 		if err != nil {
 			return fmt.Errorf("%s at position %d of log %s: %w", r.Type, r.Position, r.Log, err)
 		}
-		rows = append(rows, string(namespaceLog(r.Log)), id, string(r.Log), int64(r.Position), r.ID.String(), r.Time.UnixMicro(), mode, retriever, status, string(r.Data))
+		rows = append(rows, string(NamespaceLog(r.Log)), id, string(r.Log), int64(r.Position), r.ID.String(), r.Time.UnixMicro(), mode, retriever, status, string(r.Data))
 	}
 	return traceRows.write(ctx, tx, rows)
 }

@@ -37,6 +37,7 @@ type cli struct {
 	Lineage lineageCmd `cmd:"" help:"Show where a document came from, or what came from an object."`
 	Log     logCmd     `cmd:"" help:"Verify or follow the log."`
 	Rebuild rebuildCmd `cmd:"" help:"Build a read model anew from the log."`
+	Parked  parkedCmd  `cmd:"" help:"List the streams of which read models leave events out; retry them, or skip what cannot be applied."`
 	Store   storeCmd   `cmd:"" help:"Copy an installation, or remove what nothing refers to. For whoever runs it."`
 	Health  healthCmd  `cmd:"" help:"Say whether a server is ready, and what is missing."`
 	Version versionCmd `cmd:"" help:"Print the version."`

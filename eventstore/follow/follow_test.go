@@ -185,8 +185,9 @@ func TestParksTheStreamAndNothingElse(t *testing.T) {
 	if got := f.ParkedIn("b"); got != nil {
 		t.Errorf("log b has %v", got)
 	}
-	if err := f.Retry(context.Background(), Key{"a", "x"}); err == nil {
-		t.Error("a retry of what still fails said nothing")
+	var still *StillParkedError
+	if err := f.Retry(context.Background(), Key{"a", "x"}); !errors.As(err, &still) || still.Parked != f.Parked()[0] || still.Parked.Tries != 4 {
+		t.Errorf("a retry of what still fails gave %v, parked is %+v", err, f.Parked())
 	}
 	stop()
 
@@ -205,8 +206,8 @@ func TestParksTheStreamAndNothingElse(t *testing.T) {
 	if f.Parked() != nil {
 		t.Errorf("still parked: %v", f.Parked())
 	}
-	if err := f.Retry(context.Background(), Key{"a", "x"}); err == nil {
-		t.Error("a retry of nothing said nothing")
+	if err := f.Retry(context.Background(), Key{"a", "x"}); !errors.Is(err, ErrNotParked) {
+		t.Errorf("a retry of nothing gave %v", err)
 	}
 }
 
@@ -218,8 +219,9 @@ func TestSkipLeavesOutOneEvent(t *testing.T) {
 	defer stop()
 	reach(t, s, f)
 	ctx := context.Background()
-	if err := f.Skip(ctx, Key{"a", "x"}); err == nil {
-		t.Error("x@3 fails too: that must be said")
+	var still *StillParkedError
+	if err := f.Skip(ctx, Key{"a", "x"}); !errors.As(err, &still) || still.Parked.Version != 3 {
+		t.Errorf("x@3 fails too, and skipping x@1 gave %v", err)
 	}
 	l.expect(t, "a/x@2")
 	if p := f.Parked(); len(p) != 1 || p[0].Version != 3 {

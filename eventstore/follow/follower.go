@@ -344,5 +344,23 @@ func (f *Follower) WaitApplied(ctx context.Context, feed uint64) error {
 // follower must be asked there.
 var ErrStandby = errors.New("another process follows for this consumer")
 
+// ErrNotParked says that there is nothing to retry or to skip.
+var ErrNotParked = errors.New("nothing is parked there")
+
+// StillParkedError says that an event of a parked stream could not be applied:
+// the stream stays parked from it on.
+type StillParkedError struct {
+	Parked Parked // as it is now
+	Err    error
+}
+
+// Error names the event and its error.
+func (e *StillParkedError) Error() string {
+	return fmt.Sprintf("event %s at position %d of log %s: %v", e.Parked.Type, e.Parked.Position, e.Parked.Log, e.Err)
+}
+
+// Unwrap gives the error of the event.
+func (e *StillParkedError) Unwrap() error { return e.Err }
+
 // ErrStopped says that the follower does not run any more.
 var ErrStopped = errors.New("the follower has stopped")

@@ -169,8 +169,8 @@ func (f *Follower) ParkedIn(log eventstore.LogID) []Parked {
 }
 
 // Retry applies a parked stream's events again, from the one that failed up to
-// the follower's place. Where one fails again it stays parked from there on,
-// and the error is given back.
+// the follower's place. Where one fails again it stays parked from there on:
+// *StillParkedError. ErrNotParked where nothing is parked under the key.
 func (f *Follower) Retry(ctx context.Context, k Key) error {
 	return f.command(ctx, func(ctx context.Context, s *session) error { return s.resume(ctx, k, false) })
 }
@@ -214,7 +214,7 @@ func (f *Follower) Release(ctx context.Context, log eventstore.LogID) error {
 func (s *session) resume(ctx context.Context, k Key, skip bool) error {
 	p, ok := s.parked[k]
 	if !ok {
-		return fmt.Errorf("%s has no parked stream %q of log %s", s.f.Name, k.Stream, k.Log)
+		return fmt.Errorf("stream %q of log %s for %s: %w", k.Stream, k.Log, s.f.Name, ErrNotParked)
 	}
 	here := Move{Shard: s.f.Shard, From: s.at, To: s.at}
 	if skip {
@@ -296,12 +296,13 @@ func (s *session) resumeOneByOne(ctx context.Context, m Move, p Parked, cause er
 			return err
 		}
 		stuck := p.from(&m.Records[i])
-		stuck.Held, stuck.Error, stuck.Tries = false, err.Error(), p.Tries+1
+		cause := err
+		stuck.Held, stuck.Error, stuck.Tries = false, cause.Error(), p.Tries+1
 		move := Move{Shard: m.Shard, From: s.at, To: s.at, Park: []Parked{stuck}, Skipped: m.Skipped}
 		if err := s.take(ctx, move); err != nil {
 			return err
 		}
-		return fmt.Errorf("event %s at position %d of log %s: %w", m.Records[i].Type, m.Records[i].Position, p.Log, err)
+		return &StillParkedError{Parked: stuck, Err: cause}
 	}
 	s.f.Logger.Info("a page of a parked stream could only be applied event by event", "consumer", s.f.Name, "error", cause)
 	return nil
