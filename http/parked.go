@@ -30,11 +30,13 @@ func parkedOut(p follow.Parked, namespace string) parkedWire {
 }
 
 // parkedBody names a parked stream as GET /v1/models does. A log is in one shard:
-// without Shard it is the one in which the stream is parked.
+// without Shard it is the one in which the stream is parked. Without Position it may
+// stand anywhere.
 type parkedBody struct {
-	Shard  *int   `json:"shard" validate:"omitempty,min=0"`
-	Log    string `json:"log" validate:"required"`
-	Stream string `json:"stream"`
+	Shard    *int   `json:"shard" validate:"omitempty,min=0"`
+	Log      string `json:"log" validate:"required"`
+	Stream   string `json:"stream"`
+	Position uint64 `json:"position"`
 }
 
 // resumedWire is what came of a retry or a skip.
@@ -66,7 +68,7 @@ func (s *Server) skipParked(ctx context.Context, r *Request[parkedBody]) (any, e
 
 // resumeParked answers 200 also where an event fails again: the answer shows where
 // the stream stands then.
-func (s *Server) resumeParked(ctx context.Context, r *Request[parkedBody], resume func(*projections.Runner, context.Context, string, int, follow.Key) error) (*resumedWire, error) {
+func (s *Server) resumeParked(ctx context.Context, r *Request[parkedBody], resume func(*projections.Runner, context.Context, string, int, follow.Key, uint64) error) (*resumedWire, error) {
 	name, key := r.Path("model"), follow.Key{Log: eventstore.LogID(r.Body.Log), Stream: r.Body.Stream}
 	runner, shards, err := s.runner(name)
 	if err != nil {
@@ -79,7 +81,7 @@ func (s *Server) resumeParked(ctx context.Context, r *Request[parkedBody], resum
 	waiting, cancel := context.WithTimeout(ctx, acceptParked)
 	defer cancel()
 	answer := &resumedWire{Model: name, Shard: shard, Log: r.Body.Log, Stream: r.Body.Stream}
-	err = resume(runner, waiting, name, shard, key)
+	err = resume(runner, waiting, name, shard, key, r.Body.Position)
 	var still *follow.StillParkedError
 	if errors.As(err, &still) {
 		p := parkedOut(still.Parked, namespace)
@@ -106,23 +108,26 @@ func (s *Server) findParked(ctx context.Context, r *Request[parkedBody], model s
 			if !mine {
 				continue
 			}
-			if p.Key() == k && (r.Body.Shard == nil || *r.Body.Shard == m.Shard) {
+			if p.Key() == k && (r.Body.Shard == nil || *r.Body.Shard == m.Shard) && (r.Body.Position == 0 || r.Body.Position == p.Position) {
 				return m.Shard, name, nil
 			}
-			there = append(there, fmt.Sprintf("%s in shard %d", parkedName(p.Key()), m.Shard))
+			there = append(there, fmt.Sprintf("%s in shard %d, from position %d on", parkedName(p.Key()), m.Shard, p.Position))
 		}
 	}
 	e := &domain.Error{Code: domain.CodeNotFound, Reason: "not_parked", Message: fmt.Sprintf("%s has not parked %s", model, parkedName(k))}
 	if r.Body.Shard != nil {
 		e.Message += fmt.Sprintf(" in shard %d", *r.Body.Shard)
 	}
+	if r.Body.Position > 0 {
+		e.Message += fmt.Sprintf(" from position %d on", r.Body.Position)
+	}
 	switch {
 	case len(there) == 0:
 		e.Message += "; of your organization it has parked nothing"
 	case len(there) > 10:
-		e.Message += fmt.Sprintf("; parked are %s and %d more, which GET /v1/models lists", strings.Join(there[:10], ", "), len(there)-10)
+		e.Message += fmt.Sprintf("; parked are %s and %d more, which GET /v1/models lists", strings.Join(there[:10], "; "), len(there)-10)
 	default:
-		e.Message += "; parked are " + strings.Join(there, ", ")
+		e.Message += "; parked are " + strings.Join(there, "; ")
 	}
 	return 0, "", e
 }

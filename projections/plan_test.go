@@ -146,7 +146,7 @@ func TestPoisonInAFirstFillIsParked(t *testing.T) {
 	}
 	expect(t, "rebuilt", must[[]string](t)(n.all(ctx)), []string{"a", "b", "c"})
 	n.poison.Store(false)
-	if err := r.Retry(ctx, "names", 0, follow.Key{Log: s.log, Stream: domain.DocumentStream("poison")}); err != nil {
+	if err := r.Retry(ctx, "names", 0, follow.Key{Log: s.log, Stream: domain.DocumentStream("poison")}, 0); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, "healed", len(must[[]string](t)(n.all(ctx))), 5)

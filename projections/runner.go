@@ -368,22 +368,22 @@ func (r *Runner) close() error {
 // Errors are those of follow.Follower.Retry, and follow.ErrStandby where another
 // process applies the shard. A model that is busy is waited for until ctx ends; what
 // was begun then is finished.
-func (r *Runner) Retry(ctx context.Context, name string, shard int, k follow.Key) error {
+func (r *Runner) Retry(ctx context.Context, name string, shard int, k follow.Key, position uint64) error {
 	f, err := r.followerOf(name, shard)
 	if err != nil {
 		return err
 	}
-	return f.Retry(ctx, k)
+	return f.Retry(ctx, k, position)
 }
 
 // Skip leaves out, for good, the event that parked a stream of a model, and goes on with what follows it.
 // Building the model anew tries the event again. Errors as of Retry.
-func (r *Runner) Skip(ctx context.Context, name string, shard int, k follow.Key) error {
+func (r *Runner) Skip(ctx context.Context, name string, shard int, k follow.Key, position uint64) error {
 	f, err := r.followerOf(name, shard)
 	if err != nil {
 		return err
 	}
-	return f.Skip(ctx, k)
+	return f.Skip(ctx, k, position)
 }
 
 func (r *Runner) followerOf(name string, shard int) (*follow.Follower, error) {

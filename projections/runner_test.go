@@ -148,11 +148,11 @@ func TestParkedStreamShowsAndIsRetried(t *testing.T) {
 		t.Errorf("status %+v", st)
 	}
 	k := follow.Key{Log: s.log, Stream: "document-poison"}
-	if err := s.runner.Retry(ctx, "names", 0, k); err == nil {
+	if err := s.runner.Retry(ctx, "names", 0, k, 0); err == nil {
 		t.Error("a retry that fails said nothing")
 	}
 	n.poison.Store(false)
-	if err := s.runner.Retry(ctx, "names", 0, k); err != nil {
+	if err := s.runner.Retry(ctx, "names", 0, k, 0); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, "then", must[[]string](t)(n.all(ctx)), []string{"a", "poison", "b", "poison"})

@@ -60,11 +60,11 @@ func TestStandbySees(t *testing.T) {
 			}
 			expect(t, "seen", must[[]string](t)(two.all(ctx)), []string{"a", "b", "d", "e"})
 			k := follow.Key{Log: s.log, Stream: domain.DocumentStream("poison")}
-			if err := other.Retry(ctx, "names", 0, k); !errors.Is(err, follow.ErrStandby) {
+			if err := other.Retry(ctx, "names", 0, k, 0); !errors.Is(err, follow.ErrStandby) {
 				t.Errorf("a retry where another process has the lease gave %v", err)
 			}
 			one.poison.Store(false)
-			if err := owner.Retry(ctx, "names", 0, k); err != nil {
+			if err := owner.Retry(ctx, "names", 0, k, 0); err != nil {
 				t.Fatal(err)
 			}
 			for deadline := time.Now().Add(time.Minute); ; pause(ctx, 10*time.Millisecond) {

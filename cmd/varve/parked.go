@@ -63,7 +63,7 @@ func (c parkedListCmd) Run(ctx context.Context, o output) error {
 		}
 		for _, m := range parked {
 			for _, p := range m.Streams {
-				fmt.Fprintf(w, "%s %s %s --shard %d\n  %s\n", m.Model, p.Log, p.Stream, m.Shard, p.said())
+				fmt.Fprintf(w, "%s %s %s --at %d\n  %s\n", m.Model, p.Log, p.Stream, p.Position, p.said())
 			}
 			if others := m.Parked - len(m.Streams); others > 0 {
 				fmt.Fprintf(w, "%s, shard %d: %d of other organizations, which their administrators' keys show\n", m.Model, m.Shard, others)
@@ -89,6 +89,7 @@ type parkedArgs struct {
 	Log    string `arg:"" help:"Log."`
 	Stream string `arg:"" optional:"" help:"Stream; none: the log, where it is parked as a whole."`
 	Shard  *int   `help:"Shard; none: the one in which the stream is parked."`
+	At     uint64 `help:"Position from which on it is parked, as the list says; nothing is done where it stands elsewhere. None: wherever it stands." placeholder:"POSITION"`
 }
 
 type parkedRetryCmd struct {
@@ -117,6 +118,9 @@ func (c parkedArgs) resume(ctx context.Context, o output, verb, done string) err
 	body := map[string]any{"log": c.Log, "stream": c.Stream}
 	if c.Shard != nil {
 		body["shard"] = *c.Shard
+	}
+	if c.At > 0 {
+		body["position"] = c.At
 	}
 	var a struct {
 		Model  string        `json:"model"`

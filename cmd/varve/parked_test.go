@@ -37,7 +37,7 @@ func TestParkedFromTheCommandLine(t *testing.T) {
 
 	server := start(t, data)
 	server.Key = made["api_key"]
-	line := regexp.MustCompile(`(?m)^documents ` + log + ` document-x --shard (\d+)\n  since .* of the organization, tried 3 times: .*position \d+`)
+	line := regexp.MustCompile(`(?m)^documents ` + log + ` document-x --at (\d+)\n  since .* of the organization, tried 3 times: .*position \d+`)
 	var found []string
 	for deadline := time.Now().Add(time.Minute); found == nil; time.Sleep(10 * time.Millisecond) {
 		list := server.varve(t, "parked")
@@ -46,11 +46,11 @@ func TestParkedFromTheCommandLine(t *testing.T) {
 		}
 	}
 	remote := []string{"--url", server.URL, "--key", server.Key}
-	out, errs, code = varve(t, append([]string{"parked", "retry", "documents", log, "document-x", "--shard", found[1]}, remote...)...)
+	out, errs, code = varve(t, append([]string{"parked", "retry", "documents", log, "document-x", "--at", found[1]}, remote...)...)
 	if code != 1 || out != "" || !strings.Contains(errs, "is parked still") || !strings.Contains(errs, "tried 4 times") {
 		t.Errorf("retry: status %d, %q, %s", code, out, errs)
 	}
-	if out = server.varve(t, "parked", "skip", "documents", log, "document-x"); !strings.Contains(out, "one event was left out") {
+	if out = server.varve(t, "parked", "skip", "documents", log, "document-x", "--at", found[1]); !strings.Contains(out, "one event was left out") {
 		t.Errorf("skip: %s", out)
 	}
 	if out = server.varve(t, "parked"); out != "nothing is parked\n" {

@@ -186,7 +186,7 @@ func TestParksTheStreamAndNothingElse(t *testing.T) {
 		t.Errorf("log b has %v", got)
 	}
 	var still *StillParkedError
-	if err := f.Retry(context.Background(), Key{"a", "x"}); !errors.As(err, &still) || still.Parked != f.Parked()[0] || still.Parked.Tries != 4 {
+	if err := f.Retry(context.Background(), Key{"a", "x"}, 0); !errors.As(err, &still) || still.Parked != f.Parked()[0] || still.Parked.Tries != 4 {
 		t.Errorf("a retry of what still fails gave %v, parked is %+v", err, f.Parked())
 	}
 	stop()
@@ -197,7 +197,7 @@ func TestParksTheStreamAndNothingElse(t *testing.T) {
 	defer stop()
 	reach(t, s, f)
 	l.heal("x@2")
-	if err := f.Retry(context.Background(), Key{"a", "x"}); err != nil {
+	if err := f.Retry(context.Background(), Key{"a", "x"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, "a", "x")
@@ -206,7 +206,7 @@ func TestParksTheStreamAndNothingElse(t *testing.T) {
 	if f.Parked() != nil {
 		t.Errorf("still parked: %v", f.Parked())
 	}
-	if err := f.Retry(context.Background(), Key{"a", "x"}); !errors.Is(err, ErrNotParked) {
+	if err := f.Retry(context.Background(), Key{"a", "x"}, 0); !errors.Is(err, ErrNotParked) {
 		t.Errorf("a retry of nothing gave %v", err)
 	}
 }
@@ -220,14 +220,18 @@ func TestSkipLeavesOutOneEvent(t *testing.T) {
 	reach(t, s, f)
 	ctx := context.Background()
 	var still *StillParkedError
-	if err := f.Skip(ctx, Key{"a", "x"}); !errors.As(err, &still) || still.Parked.Version != 3 {
+	at := f.Parked()[0].Position
+	if err := f.Skip(ctx, Key{"a", "x"}, at+1); !errors.Is(err, ErrNotParked) {
+		t.Errorf("a skip of what stands elsewhere gave %v", err)
+	}
+	if err := f.Skip(ctx, Key{"a", "x"}, at); !errors.As(err, &still) || still.Parked.Version != 3 {
 		t.Errorf("x@3 fails too, and skipping x@1 gave %v", err)
 	}
 	l.expect(t, "a/x@2")
 	if p := f.Parked(); len(p) != 1 || p[0].Version != 3 {
 		t.Fatalf("parked %+v", p)
 	}
-	if err := f.Skip(ctx, Key{"a", "x"}); err != nil {
+	if err := f.Skip(ctx, Key{"a", "x"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	l.expect(t, "a/x@2", "a/x@4")
@@ -281,7 +285,7 @@ func TestConfigParksItsWholeLog(t *testing.T) {
 	reach(t, s, f)
 	l.expect(t, "a/x@1", "b/x@1")
 	l.heal("config@1")
-	if err := f.Retry(context.Background(), Key{"a", ""}); err != nil {
+	if err := f.Retry(context.Background(), Key{"a", ""}, 0); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, "a", "y")
@@ -304,7 +308,7 @@ func TestHoldsOneLogBack(t *testing.T) {
 	put(t, s, "a", "x", "y")
 	put(t, s, "b", "x")
 	reach(t, s, f)
-	if err := f.Skip(ctx, Key{"a", ""}); err == nil {
+	if err := f.Skip(ctx, Key{"a", ""}, 0); err == nil {
 		t.Error("a log that is held was skipped")
 	}
 	stop()
@@ -410,7 +414,7 @@ func TestLeaseLetsOneWork(t *testing.T) {
 	if err := one.WaitApplied(context.Background(), 2); !errors.Is(err, ErrStopped) {
 		t.Errorf("waiting for a stopped follower gave %v", err)
 	}
-	if err := one.Retry(context.Background(), Key{}); !errors.Is(err, ErrStopped) {
+	if err := one.Retry(context.Background(), Key{}, 0); !errors.Is(err, ErrStopped) {
 		t.Errorf("a command to a stopped follower gave %v", err)
 	}
 }

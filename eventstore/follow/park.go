@@ -170,19 +170,20 @@ func (f *Follower) ParkedIn(log eventstore.LogID) []Parked {
 
 // Retry applies a parked stream's events again, from the one that failed up to
 // the follower's place. Where one fails again it stays parked from there on:
-// *StillParkedError. ErrNotParked where nothing is parked under the key.
-func (f *Follower) Retry(ctx context.Context, k Key) error {
-	return f.command(ctx, func(ctx context.Context, s *session) error { return s.resume(ctx, k, false) })
+// *StillParkedError. ErrNotParked where nothing is parked under the key, or, with a
+// position other than 0, not from there on.
+func (f *Follower) Retry(ctx context.Context, k Key, position uint64) error {
+	return f.command(ctx, func(ctx context.Context, s *session) error { return s.resume(ctx, k, position, false) })
 }
 
 // Skip leaves out the event that failed for good, records that, and goes on with
-// what follows it as Retry does.
-func (f *Follower) Skip(ctx context.Context, k Key) error {
+// what follows it as Retry does. With its position, asking twice leaves out one event.
+func (f *Follower) Skip(ctx context.Context, k Key, position uint64) error {
 	return f.command(ctx, func(ctx context.Context, s *session) error {
 		if s.parked[k].Held {
 			return fmt.Errorf("skip %s %s: the log is held back on purpose; release it", k.Log, k.Stream)
 		}
-		return s.resume(ctx, k, true)
+		return s.resume(ctx, k, position, true)
 	})
 }
 
@@ -206,14 +207,14 @@ func (f *Follower) Release(ctx context.Context, log eventstore.LogID) error {
 		if p, ok := s.parked[k]; !ok || !p.Held {
 			return nil
 		}
-		return s.resume(ctx, k, false)
+		return s.resume(ctx, k, 0, false)
 	})
 }
 
 // resume applies what a parked entry lacks, in pages; each page moves the entry on.
-func (s *session) resume(ctx context.Context, k Key, skip bool) error {
+func (s *session) resume(ctx context.Context, k Key, position uint64, skip bool) error {
 	p, ok := s.parked[k]
-	if !ok {
+	if !ok || position > 0 && position != p.Position {
 		return fmt.Errorf("stream %q of log %s for %s: %w", k.Stream, k.Log, s.f.Name, ErrNotParked)
 	}
 	here := Move{Shard: s.f.Shard, From: s.at, To: s.at}

@@ -76,7 +76,7 @@ func TestStandbyWatchesAndTakesOver(t *testing.T) {
 			}
 		}
 		for _, f := range []*Follower{second, reader} {
-			if err := f.Retry(context.Background(), Key{"a", "x"}); !errors.Is(err, ErrStandby) {
+			if err := f.Retry(context.Background(), Key{"a", "x"}, 0); !errors.Is(err, ErrStandby) {
 				t.Errorf("a retry without the lease gave %v", err)
 			}
 		}
