@@ -4,13 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"varve/eventstore/memory"
 )
 
 var databases atomic.Int64
@@ -191,4 +195,70 @@ func explained(ctx context.Context, conn *sql.Conn, name, text string, args int)
 		plan = append(plan, strings.TrimSpace(line))
 	}
 	return strings.Join(plan, "; "), rows.Err()
+}
+
+// Whoever holds a schema holds it: also beside others, and after the connection was
+// lost.
+func TestHoldsSchemas(t *testing.T) {
+	store, err := memory.Open(memory.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	o := inDatabase(t, Options{Logger: slog.New(slog.DiscardHandler)})
+	r := NewRunner(store, "", o)
+	ctx := t.Context()
+	if err := r.database.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.database.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	hub, schema, c := r.database.hub, o.Schema+"_held", connected(t, o)
+	defer c.Close(ctx)
+	free := func(want bool) {
+		t.Helper()
+		var got bool
+		if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, advisory(schema)).Scan(&got); err != nil || got != want {
+			t.Fatalf("free: %v, %v, want %v", got, err, want)
+		}
+		if got {
+			if _, err := c.Exec(ctx, `SELECT pg_advisory_unlock($1)`, advisory(schema)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var holders sync.WaitGroup
+	for range 2 {
+		holders.Go(func() {
+			if err := hub.hold(ctx, schema); err != nil {
+				t.Error(err)
+			}
+			free := false
+			err := r.database.write.QueryRow(`SELECT pg_try_advisory_lock($1)`, advisory(schema)).Scan(&free)
+			if err != nil || free {
+				t.Errorf("who holds it does not: %v", err)
+			}
+		})
+	}
+	holders.Wait()
+	var process uint32
+	if err := hub.do(ctx, func(_ context.Context, c *pgx.Conn) error { process = c.PgConn().PID(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Exec(ctx, `SELECT pg_terminate_backend($1)`, process); err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.hold(ctx, o.Schema+"_other"); err != nil { // on the new connection, or tried again
+		if err = hub.hold(ctx, o.Schema+"_other"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free(false)
+	hub.release(ctx, schema)
+	free(false)
+	hub.release(ctx, schema)
+	free(true)
 }

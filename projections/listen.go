@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,10 +84,10 @@ func (h *hub) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	h.mu.Lock()
-	schemas := slices.Collect(maps.Keys(h.held))
+	held := maps.Clone(h.held)
 	h.mu.Unlock()
-	for _, s := range schemas {
-		if _, err = c.Exec(ctx, `SELECT pg_advisory_lock_shared($1)`, advisory(s)); err != nil {
+	for schema, n := range held {
+		if _, err = c.Exec(ctx, `SELECT pg_advisory_lock_shared($1) FROM generate_series(1, $2)`, advisory(schema), n); err != nil {
 			_ = c.Close(ctx) // the first error says more
 			return nil, err
 		}
@@ -182,44 +181,35 @@ func (h *hub) do(ctx context.Context, do func(ctx context.Context, c *pgx.Conn) 
 }
 
 // hold keeps a schema from being dropped, also by other processes, until release.
+// It is counted where it is locked: with the connection, which takes both anew.
 func (h *hub) hold(ctx context.Context, schema string) error {
-	h.mu.Lock()
-	h.held[schema]++
-	first := h.held[schema] == 1
-	h.mu.Unlock()
-	if !first {
-		return nil
-	}
-	err := h.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, `SELECT pg_advisory_lock_shared($1)`, advisory(schema))
-		return err
-	})
-	if err != nil {
-		h.mu.Lock()
-		if h.held[schema]--; h.held[schema] <= 0 {
-			delete(h.held, schema)
+	return h.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		if _, err := c.Exec(ctx, `SELECT pg_advisory_lock_shared($1)`, advisory(schema)); err != nil {
+			return err
 		}
-		h.mu.Unlock()
-	}
-	return err
+		h.count(schema, 1)
+		return nil
+	})
 }
 
 // release lets go of a schema, also where ctx has ended.
 func (h *hub) release(ctx context.Context, schema string) {
+	forget := sync.OnceFunc(func() { h.count(schema, -1) }) // also where the connection is gone, and the lock with it
+	defer forget()
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer stop()
+	_ = h.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		forget()
+		_, err := c.Exec(ctx, `SELECT pg_advisory_unlock_shared($1)`, advisory(schema))
+		return err
+	})
+}
+
+func (h *hub) count(schema string, n int) {
 	h.mu.Lock()
-	h.held[schema]--
-	last := h.held[schema] <= 0
-	if last {
+	defer h.mu.Unlock()
+	if h.held[schema] += n; h.held[schema] <= 0 {
 		delete(h.held, schema)
-	}
-	h.mu.Unlock()
-	if last {
-		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer stop()
-		_ = h.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
-			_, err := c.Exec(ctx, `SELECT pg_advisory_unlock_shared($1)`, advisory(schema))
-			return err
-		}) // with the connection it is released in any case
 	}
 }
 
