@@ -32,6 +32,10 @@ const (
 // is not done, by this process or another.
 func (h *Handler) runTier(ctx context.Context, in In, s *attempt, tier int, slots chan struct{}) error {
 	work := fmt.Sprintf("%s/%s/%d/%d", in.Log, s.BatchID, s.Attempt, tier)
+	// What an attempt before took, and could not say so or give back when its connection was lost, nobody works on.
+	if err := h.Work.GiveBack(ctx, work, s.Running...); err != nil {
+		return err
+	}
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for todo := s.Running; len(todo) > 0; {
