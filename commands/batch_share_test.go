@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -108,6 +109,54 @@ func TestWorkersShareABatch(t *testing.T) {
 		if w.taken.Load() == 0 {
 			t.Errorf("worker %d did nothing", i)
 		}
+	}
+}
+
+// lossy is shared work behind connections that are lost: what it takes first is taken
+// and not told, and what is finished first is not.
+type lossy struct {
+	Work
+	takes, finishes int
+}
+
+var errLost = errors.New("the connection was lost")
+
+func (l *lossy) Take(ctx context.Context, work string, items []string, most int) (taken, left []string, err error) {
+	taken, left, err = l.Work.Take(ctx, work, items, most)
+	if l.takes++; l.takes == 1 {
+		return nil, nil, errLost
+	}
+	return taken, left, err
+}
+
+func (l *lossy) Finish(ctx context.Context, work string, items ...string) error {
+	if l.finishes++; l.finishes == 1 {
+		return errLost
+	}
+	return l.Work.Finish(ctx, work, items...)
+}
+
+// What a process took and lost sight of is its own still: it does not wait for itself.
+func TestLostClaimsAreTakenAgain(t *testing.T) {
+	store, ref := submittedOf(t, `{"text":"one"}`)
+	defer store.Close()
+	h := handler(store)
+	h.Work = &lossy{Work: h.Work}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	var failed int
+	for {
+		err := h.runBatch(ctx, ref, make(chan struct{}, 1))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errLost) {
+			t.Fatal(err)
+		}
+		failed++
+	}
+	if s, err := batchState(ctx, store, ref); err != nil || s.Status != domain.StatusCompleted || failed != 2 {
+		t.Errorf("after %d failures: %s, %v", failed, s.Status, err)
 	}
 }
 
