@@ -52,7 +52,7 @@ func BenchmarkVisible(b *testing.B) {
 	projector, _ := follow(x, false)
 	reader, documents := follow(api, true)
 
-	const warm = 2500 // a broker that was just started takes seconds to become as fast as it is
+	const warm = 2500 // 5 s: a broker that was just started is slow at first
 	n := int(500 * storetest.Span().Seconds())
 	seen := make([]time.Time, warm+n)
 	fetched := make([]time.Duration, 0, n/10)

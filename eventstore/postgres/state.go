@@ -73,6 +73,8 @@ CREATE TABLE $S.work (
 	done   boolean NOT NULL,
 	PRIMARY KEY (work, item)
 );
+`, `
+ALTER TABLE $S.leases ADD COLUMN claim bigint NOT NULL DEFAULT 0;
 `}
 
 // OpenState opens the state that lies in a database, and makes its tables where
@@ -281,7 +283,14 @@ type leases struct {
 	member  int64
 	held    map[string]context.CancelFunc
 	waiting map[string][]chan grant
-	kick    chan struct{} // somebody waits for a name
+	doubt   map[claim]time.Time // rows that may be there, since when, though nobody here holds them
+	kick    chan struct{}       // somebody waits for a name
+}
+
+// claim is one statement's row for a lease: what another statement wrote is not it.
+type claim struct {
+	name   string
+	number int64
 }
 
 // grant is a lease that was given.
@@ -291,5 +300,5 @@ type grant struct {
 }
 
 func (l *leases) init() {
-	l.held, l.waiting, l.kick = map[string]context.CancelFunc{}, map[string][]chan grant{}, make(chan struct{}, 1)
+	l.held, l.waiting, l.doubt, l.kick = map[string]context.CancelFunc{}, map[string][]chan grant{}, map[claim]time.Time{}, make(chan struct{}, 1)
 }

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"varve/eventstore/failpoint"
 )
 
 // join makes this process a member, which holds nothing.
@@ -83,7 +87,11 @@ func (s *State) beat(ctx context.Context) {
 				}
 			}
 		}
-		if err := s.try(ctx); err != nil && ctx.Err() == nil {
+		err := s.disown(ctx)
+		if err == nil {
+			err = s.try(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			s.log.Warn("cannot ask for leases: trying again", slog.Any("error", err))
 		}
 	}
@@ -98,12 +106,13 @@ func (s *State) renew(ctx context.Context) (lives bool, err error) {
 // live is the condition that the member of a row of table t lives.
 const live = `EXISTS (SELECT FROM $S.members m WHERE m.member = %s.member AND m.until > clock_timestamp())`
 
-var takeLeases = `INSERT INTO $S.leases (name, member)
-	SELECT n, $2 FROM unnest($1::text[]) n WHERE NOT EXISTS (SELECT FROM $S.leases l WHERE l.name = n AND ` + fmt.Sprintf(live, "l") + `) ORDER BY n
-	ON CONFLICT (name) DO UPDATE SET member = excluded.member WHERE NOT ` + fmt.Sprintf(live, "leases") + `
+var takeLeases = `INSERT INTO $S.leases (name, member, claim)
+	SELECT n, $2, $3 FROM unnest($1::text[]) n WHERE NOT EXISTS (SELECT FROM $S.leases l WHERE l.name = n AND ` + fmt.Sprintf(live, "l") + `) ORDER BY n
+	ON CONFLICT (name) DO UPDATE SET member = excluded.member, claim = excluded.claim WHERE NOT ` + fmt.Sprintf(live, "leases") + `
 	RETURNING name`
 
-// try asks for all names that are waited for and not held here.
+// try asks for all names that are waited for and not held here. Where the answer is
+// lost, what it may have taken is in doubt.
 func (s *State) try(ctx context.Context) error {
 	l := &s.leases
 	l.mu.Lock()
@@ -118,28 +127,66 @@ func (s *State) try(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
-	rows, err := s.pool.Query(ctx, s.in(takeLeases), names, member)
-	if err != nil {
-		return s.fault("ask for leases", err)
+	number := rand.Int64()
+	rows, err := s.pool.Query(ctx, s.in(takeLeases), names, member, number)
+	var got []string
+	if err == nil {
+		got, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	}
-	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err == nil {
+		err = failpoint.Hit("state.leases-taken")
+	}
 	if err != nil {
+		for _, name := range names {
+			l.inDoubt(claim{name, number})
+		}
 		return s.fault("ask for leases", err)
 	}
 	for _, name := range got {
-		s.give(ctx, name, member)
+		s.give(ctx, claim{name, number}, member)
 	}
 	return nil
 }
 
-// give hands a lease to the first who waits for it, or back where nobody does any more.
-func (s *State) give(ctx context.Context, name string, member int64) {
+func (l *leases) inDoubt(c claim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doubt[c] = time.Now()
+}
+
+// disown deletes rows that are in doubt: a process that lives would else keep them
+// from everybody, itself included. It does so for a while, as a statement whose
+// connection was lost may be executed later.
+func (s *State) disown(ctx context.Context) error {
 	l := &s.leases
+	at := time.Now()
+	l.mu.Lock()
+	var names []string
+	var numbers []int64
+	for c := range l.doubt {
+		names, numbers = append(names, c.name), append(numbers, c.number)
+	}
+	l.mu.Unlock()
+	if len(names) == 0 {
+		return nil
+	}
+	if _, err := s.exec(ctx, "give leases back", `DELETE FROM $S.leases l USING unnest($1::text[], $2::bigint[]) AS c(name, claim) WHERE l.name = c.name AND l.claim = c.claim`, names, numbers); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.doubt, func(_ claim, since time.Time) bool { return at.Sub(since) > 2*s.alive })
+	return nil
+}
+
+// give hands a lease to the first who waits for it, or back where nobody does any more.
+func (s *State) give(ctx context.Context, c claim, member int64) {
+	l, name := &s.leases, c.name
 	l.mu.Lock()
 	queue := l.waiting[name]
 	if len(queue) == 0 || l.member != member {
 		l.mu.Unlock()
-		s.drop(ctx, name, member)
+		s.drop(ctx, c)
 		return
 	}
 	held, end := context.WithCancel(context.Background())
@@ -159,23 +206,27 @@ func (s *State) give(ctx context.Context, name string, member int64) {
 		if mine { // else the process lost it, and perhaps holds it again as another member
 			ctx, cancel := context.WithTimeout(context.Background(), s.alive)
 			defer cancel()
-			s.drop(ctx, name, member)
+			s.drop(ctx, c)
 			s.knock()
 		}
 	})}
 }
 
-// drop deletes a lease's row. Where that cannot be done in time it ends with the member.
-func (s *State) drop(ctx context.Context, name string, member int64) {
+// drop deletes a lease's row. Where that cannot be done in time it is in doubt.
+func (s *State) drop(ctx context.Context, c claim) {
 	ctx, cancel := context.WithTimeout(ctx, s.alive/3)
 	defer cancel()
 	for {
-		_, err := s.exec(ctx, "release "+name, `DELETE FROM $S.leases WHERE name = $1 AND member = $2`, name, member)
+		err := failpoint.Hit("state.lease-drop")
+		if err == nil {
+			_, err = s.exec(ctx, "release "+c.name, `DELETE FROM $S.leases WHERE name = $1 AND claim = $2`, c.name, c.number)
+		}
 		if err == nil {
 			return
 		}
 		if pause(ctx, 50*time.Millisecond) != nil {
-			s.log.Warn("a lease is free only when this process ends", slog.String("lease", name), slog.Any("error", err))
+			s.log.Warn("a lease is free only when the server is heard again, or when this process ends", slog.String("lease", c.name), slog.Any("error", err))
+			s.leases.inDoubt(c)
 			return
 		}
 	}

@@ -2,10 +2,13 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"math"
 	"testing"
 	"time"
 
+	"varve/eventstore/failpoint"
 	"varve/eventstore/state"
 	"varve/eventstore/state/statetest"
 )
@@ -81,6 +84,50 @@ func TestStateLosesLeasesWithoutServer(t *testing.T) {
 	}
 	if again.Err() != nil {
 		t.Error("lost at once")
+	}
+	release()
+}
+
+// A lease that was taken without hearing of it, or that could not be given back, is
+// free again while the process lives.
+func TestStateForgetsNoLease(t *testing.T) {
+	schema := schema(t)
+	one, two := openState(t, schema), openState(t, schema)
+	defer one.Close()
+	defer two.Close()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	fail := func(point string, hits int) (enough func()) {
+		return failpoint.Enable(func(name string, hit int) error {
+			if name == point && hit <= hits {
+				return errors.New("the connection was lost")
+			}
+			return nil
+		})
+	}
+	whole := fail("state.leases-taken", 1)
+	_, release, err := one.Acquire(ctx, "relay/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole()
+	whole = fail("state.lease-drop", math.MaxInt)
+	release()
+	whole()
+	_, release, err = two.Acquire(ctx, "relay/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole = fail("state.leases-taken", 1)
+	gone, leave := context.WithCancel(ctx)
+	time.AfterFunc(100*time.Millisecond, leave)
+	if _, _, err := one.Acquire(gone, "relay/1"); err == nil {
+		t.Fatal("the answer was not lost")
+	}
+	whole()
+	release()
+	if _, release, err = two.Acquire(ctx, "relay/1"); err != nil {
+		t.Fatal(err)
 	}
 	release()
 }
