@@ -32,15 +32,15 @@ step() { # name, command...
   echo "| $name | $result | $((SECONDS - start)) s |" >>"$report"
 }
 
-plain=(env -u VARVE_NIGHTLY -u VARVE_CRASH_ROUNDS) # with the rounds of make test
+briefly=(env -u VARVE_NIGHTLY -u VARVE_CRASH_ROUNDS) # with the rounds of make test
 step "$VARVE_CRASH_ROUNDS rounds of killing a child that appends to SQLite" go test -run 'TestCrash$' -count 1 -timeout 60m -v ./eventstore/sqlite
 step "all suites, $VARVE_CRASH_ROUNDS crash rounds" .cache/suites -list deploy/suites.txt -- go test -json -count 1 -timeout 120m ./...
 rapid=$(git ls-files -co --exclude-standard '*_test.go' | xargs -r grep -l '"pgregory.net/rapid"' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
 if [ -n "$rapid" ]; then
   # shellcheck disable=SC2086 # several packages are meant
-  step "property tests, ${RAPID_CHECKS:-2000} checks each" "${plain[@]}" .cache/suites -- go test -json -timeout 120m $rapid -rapid.checks "${RAPID_CHECKS:-2000}"
+  step "property tests, ${RAPID_CHECKS:-2000} checks each" "${briefly[@]}" .cache/suites -- go test -json -timeout 120m $rapid -rapid.checks "${RAPID_CHECKS:-2000}"
 fi
-step "race detector" "${plain[@]}" deploy/test.sh race "$1" "$2"
+step "race detector" "${briefly[@]}" deploy/test.sh race "$1" "$2"
 step "fuzz targets, ${FUZZTIME:-3m} each" deploy/fuzz.sh "${FUZZTIME:-3m}"
 step "planted bugs are caught" deploy/planted-bugs.sh
 cat "$report"

@@ -17,15 +17,9 @@ all)
   .cache/suites -list deploy/suites.txt -- go test -json -count 1 -timeout 10m ./...
   ;;
 race)
-  plain=()
+  mapfile -t packages < <(sed -E 's/[[:space:]]*#.*//; /^[[:space:]]*$/d; /^[-!]/d' deploy/race.txt)
   skip=$(sed -n 's/^! *\([^ ]*\).*/\1/p' deploy/race.txt | paste -sd '|')
-  while read -r package flags; do
-    [ -d "./${package#varve/}" ] || continue
-    if [ -z "$flags" ]; then plain+=("$package"); continue; fi
-    # shellcheck disable=SC2086 # several flags are meant
-    CGO_ENABLED=1 .cache/suites -- go test -json -race -count 1 -timeout 15m -skip "$skip" $flags "$package"
-  done < <(sed -E 's/[[:space:]]*#.*//; /^[[:space:]]*$/d; /^[-!]/d' deploy/race.txt)
-  [ ${#plain[@]} -eq 0 ] || CGO_ENABLED=1 .cache/suites -- go test -json -race -count 1 -timeout 15m -skip "$skip" "${plain[@]}"
+  CGO_ENABLED=1 .cache/suites -- go test -json -race -count 1 -timeout 15m -skip "$skip" "${packages[@]}"
   ;;
 *) echo "deploy/test.sh: $mode is neither all nor race" >&2; exit 2 ;;
 esac

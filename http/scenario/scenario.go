@@ -49,8 +49,7 @@ type Step struct {
 	Outside   bool              // not in the OpenAPI document
 }
 
-// Patience is how long a scenario waits for what runs beside it: for ever, as seen
-// from a machine that is only slow.
+// Patience is how long a scenario waits for what runs beside it, on machines that are slow.
 const Patience = time.Minute
 
 type presence string
