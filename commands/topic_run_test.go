@@ -14,6 +14,7 @@ import (
 	"varve/domain"
 	"varve/eventstore"
 	"varve/eventstore/bus"
+	"varve/eventstore/servertest"
 )
 
 // send writes values to partitions of the topic in turn.
@@ -173,28 +174,8 @@ func mustTopic(t *testing.T, h *Handler, ref TopicRef) domain.Topic {
 // letters counts the messages of a topic of one partition, by the value of each place that they came from.
 func letters(t *testing.T, k bus.Kafka) int {
 	t.Helper()
-	client, err := sarama.NewClient(k.Brokers, sarama.NewConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	end, err := client.GetOffset(k.Topic, 0, sarama.OffsetNewest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer, err := sarama.NewConsumerFromClient(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer consumer.Close()
-	p, err := consumer.ConsumePartition(k.Topic, 0, sarama.OffsetOldest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
 	places := map[string]bool{}
-	for range end {
-		m := <-p.Messages()
+	for _, m := range servertest.Messages(t, k.Brokers, nil, k.Topic, 0) {
 		place := ""
 		for _, h := range m.Headers {
 			if name := string(h.Key); name == bus.DeadPartition || name == bus.DeadOffset {

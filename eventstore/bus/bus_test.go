@@ -18,6 +18,7 @@ import (
 	"varve/eventstore"
 	"varve/eventstore/follow"
 	"varve/eventstore/memory"
+	"varve/eventstore/servertest"
 	"varve/eventstore/state"
 )
 
@@ -184,39 +185,7 @@ func messages(t testing.TB, k Kafka, shard int) (all []*sarama.ConsumerMessage) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := sarama.NewClient(k.Brokers, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	end, err := client.GetOffset(k.topic(), int32(shard), sarama.OffsetNewest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer, err := sarama.NewConsumerFromClient(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer consumer.Close()
-	if end == 0 {
-		return nil
-	}
-	p, err := consumer.ConsumePartition(k.topic(), int32(shard), sarama.OffsetOldest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	for {
-		select {
-		case m := <-p.Messages():
-			all = append(all, m)
-			if m.Offset+1 >= end {
-				return all
-			}
-		case <-time.After(30 * time.Second):
-			t.Fatalf("partition %d: message %d of %d does not come", shard, len(all), end)
-		}
-	}
+	return servertest.Messages(t, k.Brokers, c, k.topic(), int32(shard))
 }
 
 // strip is what a message can tell of a record.

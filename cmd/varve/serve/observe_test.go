@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/twmb/franz-go/pkg/kfake"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -25,6 +24,7 @@ import (
 	"varve/cmd/varve/serve"
 	"varve/commands"
 	"varve/eventstore"
+	"varve/eventstore/servertest"
 	"varve/eventstore/tracing"
 )
 
@@ -235,30 +235,20 @@ func TestSearchesAreTraced(t *testing.T) {
 	}
 }
 
-// headersOf reads the first messages of the topic.
+// headersOf waits for the topic's first messages.
 func headersOf(t *testing.T, address string, n int) (all []map[string]string) {
 	t.Helper()
-	consumer, err := sarama.NewConsumer(strings.Split(address, ","), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer consumer.Close()
-	p, err := consumer.ConsumePartition("varve.events", 0, sarama.OffsetOldest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	timeout := time.After(time.Minute)
-	for len(all) < n {
-		select {
-		case m := <-p.Messages():
+	for deadline := time.Now().Add(time.Minute); len(all) < n; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d messages", len(all), n)
+		}
+		all = nil
+		for _, m := range servertest.Messages(t, strings.Split(address, ","), nil, "varve.events", 0) {
 			headers := map[string]string{}
 			for _, h := range m.Headers {
 				headers[string(h.Key)] = string(h.Value)
 			}
 			all = append(all, headers)
-		case <-timeout:
-			t.Fatalf("%d of %d messages", len(all), n)
 		}
 	}
 	return all
