@@ -102,6 +102,25 @@ func TestTailFollowsTheRelay(t *testing.T) {
 	t.Logf("%+v", x.Stats())
 }
 
+// Who read the store, and is ahead of the messages, begins again where it was.
+func TestTailBeginsAheadOfMessages(t *testing.T) {
+	s := store(t, 1)
+	put(t, s, 0, "a", 5)
+	all := feed(t, s, 0)
+	x := tail(t, s, Kafka{Brokers: []string{"127.0.0.1:1"}})
+	x.windows[0].add(decoded{Record: all[2]}) // the newest message
+	for i := range all {
+		if err := follow.Check(t.Context(), x, "ledger", 0, follow.At(&all[i])); err != nil {
+			t.Error(err)
+		}
+		other := follow.At(&all[i])
+		other.Hash[0]++
+		if err := follow.Check(t.Context(), x, "ledger", 0, other); err == nil {
+			t.Errorf("position %d of another store is accepted", all[i].Feed)
+		}
+	}
+}
+
 // Whatever arrives, in whatever order, a consumer gets the feed.
 func TestTailWhateverArrives(t *testing.T) {
 	s := store(t, 1)

@@ -179,7 +179,7 @@ func Check(ctx context.Context, store eventstore.Follower, name string, shard in
 	if c.Record.IsZero() {
 		return nil
 	}
-	for r, err := range store.Feed(ctx, shard, c.Feed-1, 1) {
+	for r, err := range store.Feed(ctx, shard, c.Feed-1, 0) { // whole, as far as it is read: one with a limit may end before its newest records
 		var cut *eventstore.TruncatedError
 		if errors.As(err, &cut) {
 			return nil
@@ -191,6 +191,7 @@ func Check(ctx context.Context, store eventstore.Follower, name string, shard in
 			return nil
 		}
 		bad.Found = r.ID
+		break
 	}
 	return bad
 }
