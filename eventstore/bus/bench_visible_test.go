@@ -22,7 +22,9 @@ import (
 // relays and who projects have stores and connections of their own, as processes
 // have. Every tenth time a document is fetched.
 func BenchmarkVisible(b *testing.B) {
-	dsn, ctx := benchDatabase(b), context.Background()
+	dsn := benchDatabase(b)
+	ctx, end := context.WithTimeout(context.Background(), 2*time.Minute) // where one of them stands still, all would wait
+	defer end()
 	k := broker(b)
 	topic(b, k, 1)
 	api, relaying, projecting := openPostgres(b, dsn), openPostgres(b, dsn), openPostgres(b, dsn)
@@ -76,8 +78,8 @@ func BenchmarkVisible(b *testing.B) {
 			fetched = append(fetched, time.Since(seen[i]))
 		}
 	}()
-	published := passes(b, warm+n, r.Followers()[0].WaitApplied)
-	applied := passes(b, warm+n, func(ctx context.Context, feed uint64) error { return projector.WaitApplied(ctx, 0, feed) })
+	published := passes(ctx, b, warm+n, r.Followers()[0].WaitApplied)
+	applied := passes(ctx, b, warm+n, func(ctx context.Context, feed uint64) error { return projector.WaitApplied(ctx, 0, feed) })
 	sent, acked := storetest.Paced(b, api, 500, warm+n, document)
 	<-done
 	stages := map[string][]time.Time{"published": published(), "applied": applied()}
@@ -112,13 +114,13 @@ func BenchmarkVisible(b *testing.B) {
 }
 
 // passes notes when something has passed each feed position.
-func passes(b *testing.B, n int, wait func(ctx context.Context, feed uint64) error) func() []time.Time {
+func passes(ctx context.Context, b *testing.B, n int, wait func(ctx context.Context, feed uint64) error) func() []time.Time {
 	at := make([]time.Time, n)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for i := range at {
-			if err := wait(context.Background(), uint64(i+1)); err != nil {
+			if err := wait(ctx, uint64(i+1)); err != nil {
 				b.Error(err)
 				return
 			}
