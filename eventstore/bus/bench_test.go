@@ -120,7 +120,7 @@ func sendAll(b *testing.B, k Kafka, producer sarama.AsyncProducer, all []eventst
 	messages := make([]*sarama.ProducerMessage, len(all))
 	for i := range all {
 		headers, value := encode(&all[i], "varve", defaultMaxBytes)
-		messages[i] = &sarama.ProducerMessage{Topic: k.topic(), Key: sarama.StringEncoder(all[i].Log), Value: sarama.ByteEncoder(value), Headers: headers}
+		messages[i] = &sarama.ProducerMessage{Topic: k.TopicName(), Key: sarama.StringEncoder(all[i].Log), Value: sarama.ByteEncoder(value), Headers: headers}
 	}
 	began := time.Now()
 	go func() {

@@ -185,7 +185,7 @@ func messages(t testing.TB, k Kafka, shard int) (all []*sarama.ConsumerMessage) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return servertest.Messages(t, k.Brokers, c, k.topic(), int32(shard))
+	return servertest.Messages(t, k.Brokers, c, k.TopicName(), int32(shard))
 }
 
 // strip is what a message can tell of a record.

@@ -150,7 +150,7 @@ func (s *Source) follow(ctx context.Context) error {
 	// Watermill's Retry takes two steps of its backoff a try where it asks ShouldRetry: 1.4 doubles.
 	retry := middleware.Retry{MaxRetries: 10, InitialInterval: s.pause(), MaxInterval: 100 * s.pause(), Multiplier: 1.4, ShouldRetry: worthwhile}
 	router.AddMiddleware(s.fence, poison, retry.Middleware, reasoned, recoverer)
-	router.AddConsumerHandler("topic", s.Kafka.topic(), subscriber, s.handle)
+	router.AddConsumerHandler("topic", s.Kafka.TopicName(), subscriber, s.handle)
 	s.note(nil)
 	if err := router.Run(ctx); err != nil {
 		return fmt.Errorf("read %s: %w", s.Kafka, err)
@@ -166,7 +166,7 @@ func (s *Source) prepare(config *sarama.Config) (limit int, err error) {
 		return 0, fmt.Errorf("connect to %s: %w", s.Kafka, err)
 	}
 	defer admin.Close()
-	if _, err := existing(admin, s.Kafka.topic()); err != nil {
+	if _, err := existing(admin, s.Kafka.TopicName()); err != nil {
 		return 0, err
 	}
 	err = admin.CreateTopic(s.DeadLetter, &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: -1}, false)
@@ -181,7 +181,7 @@ func (s *Source) prepare(config *sarama.Config) (limit int, err error) {
 // handle is the innermost handler.
 func (s *Source) handle(m *message.Message) error {
 	ctx := m.Context()
-	taken := Incoming{Topic: s.Kafka.topic(), Headers: m.Metadata, Value: m.Payload}
+	taken := Incoming{Topic: s.Kafka.TopicName(), Headers: m.Metadata, Value: m.Payload}
 	taken.Partition, _ = kafka.MessagePartitionFromCtx(ctx)
 	taken.Offset, _ = kafka.MessagePartitionOffsetFromCtx(ctx)
 	taken.Time, _ = kafka.MessageTimestampFromCtx(ctx)

@@ -68,7 +68,7 @@ func (d *deadLetters) letter(topic string, m *message.Message) *sarama.ProducerM
 			headers[name] = value
 		}
 	}
-	headers[middleware.PoisonedTopicKey] = d.source.Kafka.topic()
+	headers[middleware.PoisonedTopicKey] = d.source.Kafka.TopicName()
 	headers[DeadPartition], headers[DeadOffset], headers[DeadTime] = strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10), at.UTC().Format(time.RFC3339Nano)
 	headers[DeadReason] = m.Metadata[reasonMetadata]
 	delete(headers, reasonMetadata)

@@ -61,7 +61,7 @@ func (k Kafka) lag(group string, within time.Duration) ([]PartitionLag, error) {
 		return nil, fmt.Errorf("connect to %s: %w", k, err)
 	}
 	defer admin.Close() // and the client with it
-	n, err := existing(admin, k.topic())
+	n, err := existing(admin, k.TopicName())
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +69,14 @@ func (k Kafka) lag(group string, within time.Duration) ([]PartitionLag, error) {
 	for i := range all {
 		ids[i] = int32(i)
 		all[i] = PartitionLag{Partition: int32(i), Committed: -1}
-		if all[i].First, err = client.GetOffset(k.topic(), int32(i), sarama.OffsetOldest); err == nil {
-			all[i].End, err = client.GetOffset(k.topic(), int32(i), sarama.OffsetNewest)
+		if all[i].First, err = client.GetOffset(k.TopicName(), int32(i), sarama.OffsetOldest); err == nil {
+			all[i].End, err = client.GetOffset(k.TopicName(), int32(i), sarama.OffsetNewest)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ask where partition %d of %s ends: %w", i, k.topic(), err)
+			return nil, fmt.Errorf("ask where partition %d of %s ends: %w", i, k.TopicName(), err)
 		}
 	}
-	committed, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{k.topic(): ids})
+	committed, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{k.TopicName(): ids})
 	if errors.Is(err, sarama.ErrGroupIDNotFound) { // it has never been there
 		return all, nil
 	}
@@ -84,7 +84,7 @@ func (k Kafka) lag(group string, within time.Duration) ([]PartitionLag, error) {
 		return nil, fmt.Errorf("ask how far group %s is: %w", group, err)
 	}
 	for i := range all {
-		if block := committed.GetBlock(k.topic(), int32(i)); block != nil && block.Err == sarama.ErrNoError {
+		if block := committed.GetBlock(k.TopicName(), int32(i)); block != nil && block.Err == sarama.ErrNoError {
 			all[i].Committed = block.Offset
 		}
 	}

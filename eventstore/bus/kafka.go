@@ -179,7 +179,7 @@ func (k *Kafka) check() error {
 	switch {
 	case len(k.Brokers) == 0:
 		return fmt.Errorf("kafka: no broker is named; want %s", sourceHelp)
-	case !topicName.MatchString(k.topic()) || k.topic() == "." || k.topic() == "..":
+	case !topicName.MatchString(k.TopicName()) || k.TopicName() == "." || k.TopicName() == "..":
 		return fmt.Errorf("kafka: topic %q is no name: 1 to 249 letters, digits, dots, hyphens and underscores", k.Topic)
 	case !clientName.MatchString(k.clientID()):
 		return fmt.Errorf("kafka: client %q is no name: letters, digits, dots, hyphens and underscores", k.ClientID)
@@ -201,20 +201,19 @@ func (k Kafka) String() string {
 	if k.User != "" {
 		user = url.PathEscape(k.User) + ":***@"
 	}
-	return "kafka://" + user + strings.Join(k.Brokers, ",") + "?topic=" + k.topic()
+	return "kafka://" + user + strings.Join(k.Brokers, ",") + "?topic=" + k.TopicName()
 }
 
 // Executions is the same cluster with the topic of the execution records beside
 // that of the events: varve.executions beside varve.events.
 func (k Kafka) Executions() Kafka {
-	k.Topic = strings.TrimSuffix(k.topic(), ".events") + ".executions"
+	k.Topic = strings.TrimSuffix(k.TopicName(), ".events") + ".executions"
 	return k
 }
 
 // TopicName is the topic, varve.events where none is named.
-func (k Kafka) TopicName() string { return k.topic() }
+func (k Kafka) TopicName() string { return cmp.Or(k.Topic, defaultTopic) }
 
-func (k *Kafka) topic() string    { return cmp.Or(k.Topic, defaultTopic) }
 func (k *Kafka) source() string   { return cmp.Or(k.Source, defaultSource) }
 func (k *Kafka) clientID() string { return cmp.Or(k.ClientID, "varve") }
 

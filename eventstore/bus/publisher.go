@@ -84,7 +84,7 @@ func (k Kafka) NewPublisher(maxBytes int) (*Publisher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", k, err)
 	}
-	p := &Publisher{topic: k.topic(), source: k.source(), limit: c.Producer.MaxMessageBytes, brokers: k.Brokers, config: c, producer: producer}
+	p := &Publisher{topic: k.TopicName(), source: k.source(), limit: c.Producer.MaxMessageBytes, brokers: k.Brokers, config: c, producer: producer}
 	p.settled(producer)
 	return p, nil
 }

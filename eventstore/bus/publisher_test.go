@@ -18,19 +18,19 @@ func TestPublishRecords(t *testing.T) {
 	p := publisher(t, k)
 	for shard := range 2 {
 		for _, r := range feed(t, s, shard) {
-			if err := p.Publish(k.topic(), Message(&r, "")); err != nil {
+			if err := p.Publish(k.TopicName(), Message(&r, "")); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	deliveredOnce(t, s, k)
-	if err := p.Publish(k.topic(), Message(&eventstore.Record{Shard: 2}, "")); err == nil {
+	if err := p.Publish(k.TopicName(), Message(&eventstore.Record{Shard: 2}, "")); err == nil {
 		t.Error("a shard without a partition was accepted")
 	}
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Publish(k.topic(), message.NewMessage("1", nil)); err == nil {
+	if err := p.Publish(k.TopicName(), message.NewMessage("1", nil)); err == nil {
 		t.Error("a closed publisher published")
 	}
 }

@@ -42,7 +42,7 @@ func removed(t testing.TB, k Kafka) {
 	t.Cleanup(func() {
 		admin := administrator(t, k)
 		defer admin.Close()
-		_ = admin.DeleteTopic(k.topic())
+		_ = admin.DeleteTopic(k.TopicName())
 	})
 }
 
@@ -128,7 +128,7 @@ func TestRealPartitions(t *testing.T) {
 	removed(t, k)
 	topic(t, k, 3)
 	var refused *PartitionsError
-	if _, err := k.Ensure(5); !errors.As(err, &refused) || refused.Partitions != 3 || refused.Shards != 5 || refused.Topic != k.topic() {
+	if _, err := k.Ensure(5); !errors.As(err, &refused) || refused.Partitions != 3 || refused.Shards != 5 || refused.Topic != k.TopicName() {
 		t.Errorf("another number of partitions: %v", err)
 	}
 	if _, err := k.Ensure(3); err != nil {
@@ -155,7 +155,7 @@ func TestRealTopicMadeAnew(t *testing.T) {
 	published(t, s, r)
 	admin := administrator(t, k)
 	defer admin.Close()
-	if err := admin.DeleteTopic(k.topic()); err != nil {
+	if err := admin.DeleteTopic(k.TopicName()); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, 0, "a", 50)
@@ -217,7 +217,7 @@ func TestRealRetentionOvertakesAConsumer(t *testing.T) {
 	admin := administrator(t, k)
 	defer admin.Close()
 	short := "1"
-	if err := admin.IncrementalAlterConfig(sarama.TopicResource, k.topic(), map[string]sarama.IncrementalAlterConfigsEntry{
+	if err := admin.IncrementalAlterConfig(sarama.TopicResource, k.TopicName(), map[string]sarama.IncrementalAlterConfigsEntry{
 		"retention.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &short}}, false); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestRealRetentionOvertakesAConsumer(t *testing.T) {
 	defer client.Close()
 	oldest := int64(0)
 	for deadline := time.Now().Add(60 * time.Second); oldest < 440; {
-		if oldest, err = client.GetOffset(k.topic(), 0, sarama.OffsetOldest); err != nil {
+		if oldest, err = client.GetOffset(k.TopicName(), 0, sarama.OffsetOldest); err != nil {
 			t.Fatal(err)
 		}
 		if time.Now().After(deadline) {

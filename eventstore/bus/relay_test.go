@@ -149,7 +149,7 @@ func TestTwoRelaysAtOnce(t *testing.T) {
 		}
 	})
 	t.Run("with a lease", func(t *testing.T) {
-		k.Topic = k.topic() + ".leased"
+		k.Topic = k.TopicName() + ".leased"
 		topic(t, k, 3)
 		state, lease := directory(t), &follow.Process{}
 		one, two := relay(t, s, k, state), relay(t, s, k, state)

@@ -227,7 +227,7 @@ func (t *Tail) follow(ctx context.Context, consumer sarama.Consumer, shard int) 
 		if t.windows[shard].newest() != before {
 			try = 0
 		}
-		t.logger.Warn("feed is read from the store: its partition cannot be read", "topic", t.kafka.topic(), "shard", shard, "error", err)
+		t.logger.Warn("feed is read from the store: its partition cannot be read", "topic", t.kafka.TopicName(), "shard", shard, "error", err)
 		pause(ctx, try)
 	}
 }
@@ -235,9 +235,9 @@ func (t *Tail) follow(ctx context.Context, consumer sarama.Consumer, shard int) 
 var errPartitionEnded = errors.New("the partition's consumer ended: its place in the topic is gone")
 
 func (t *Tail) partition(ctx context.Context, consumer sarama.Consumer, shard int) error {
-	p, err := consumer.ConsumePartition(t.kafka.topic(), int32(shard), sarama.OffsetNewest)
+	p, err := consumer.ConsumePartition(t.kafka.TopicName(), int32(shard), sarama.OffsetNewest)
 	if err != nil {
-		return fmt.Errorf("consume topic %s: %w", t.kafka.topic(), err)
+		return fmt.Errorf("consume topic %s: %w", t.kafka.TopicName(), err)
 	}
 	defer p.Close()
 	t.windows[shard].setLive(true)

@@ -213,7 +213,7 @@ func TestTailInjectedMessages(t *testing.T) {
 	}
 	raw := func(headers []sarama.RecordHeader, value string) {
 		t.Helper()
-		if err := p.sendOne(&sarama.ProducerMessage{Topic: k.topic(), Headers: headers, Value: sarama.StringEncoder(value)}); err != nil {
+		if err := p.sendOne(&sarama.ProducerMessage{Topic: k.TopicName(), Headers: headers, Value: sarama.StringEncoder(value)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -360,7 +360,7 @@ func remake(t *testing.T, k Kafka) {
 	t.Helper()
 	admin := administrator(t, k)
 	defer admin.Close()
-	if err := admin.DeleteTopic(k.topic()); err != nil {
+	if err := admin.DeleteTopic(k.TopicName()); err != nil {
 		t.Fatal(err)
 	}
 	topic(t, k, 1)

@@ -42,23 +42,23 @@ func (k Kafka) Ensure(shards int) (maxBytes int, err error) {
 	if replicas == 0 {
 		replicas = -1
 	}
-	err = admin.CreateTopic(k.topic(), &sarama.TopicDetail{NumPartitions: int32(shards), ReplicationFactor: replicas}, false)
+	err = admin.CreateTopic(k.TopicName(), &sarama.TopicDetail{NumPartitions: int32(shards), ReplicationFactor: replicas}, false)
 	if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
 		// Who may not make topics may still use one that somebody made.
-		if n, listErr := partitions(admin, k.topic()); listErr != nil || n == 0 {
-			return 0, fmt.Errorf("create topic %s with %d partitions at %s: %w", k.topic(), shards, k, err)
+		if n, listErr := partitions(admin, k.TopicName()); listErr != nil || n == 0 {
+			return 0, fmt.Errorf("create topic %s with %d partitions at %s: %w", k.TopicName(), shards, k, err)
 		}
 	}
 	if err != nil {
-		n, err := known(admin, k.topic())
+		n, err := known(admin, k.TopicName())
 		if err != nil {
 			return 0, err
 		}
 		if n != shards {
-			return 0, &PartitionsError{Topic: k.topic(), Partitions: n, Shards: shards}
+			return 0, &PartitionsError{Topic: k.TopicName(), Partitions: n, Shards: shards}
 		}
 	}
-	return maxMessage(admin, k.topic()), nil
+	return maxMessage(admin, k.TopicName()), nil
 }
 
 // known asks for the partitions of a topic that exists, for up to five seconds
