@@ -64,7 +64,14 @@ func (r *Relay) Run(ctx context.Context) error {
 	errs := make([]error, len(all))
 	var running sync.WaitGroup
 	for i, f := range all {
-		f.Lease = lastly{f.Lease, func() { errs[i] = r.lanes[i].end(context.WithoutCancel(ctx)) }}
+		f.Lease = lastly{f.Lease, func() {
+			err := r.lanes[i].end(context.WithoutCancel(ctx))
+			if err != nil && ctx.Err() == nil { // the lease was lost: who has it next begins at the place before
+				r.logger().Warn("the relay's place is not kept: some records are published again", "error", err)
+				return
+			}
+			errs[i] = err
+		}}
 		running.Go(func() {
 			if err := f.Run(ctx); err != nil {
 				errs[i] = errors.Join(err, errs[i])
@@ -74,6 +81,13 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	running.Wait()
 	return errors.Join(errs...)
+}
+
+func (r *Relay) logger() *slog.Logger {
+	if r.Logger != nil {
+		return r.Logger
+	}
+	return slog.Default()
 }
 
 // lastly is a lease that does something before it is let go of.

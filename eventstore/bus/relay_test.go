@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,6 +130,63 @@ func (f *forgetful) Save(ctx context.Context, shard int, from follow.Checkpoint,
 		return errors.New("the disk is full")
 	}
 	return f.State.Save(ctx, shard, from, s)
+}
+
+// losing is a lease that is lost when it is told, and then another's.
+type losing struct {
+	lost, again chan struct{}
+	taken       bool
+}
+
+func (l *losing) Acquire(ctx context.Context, _ string) (context.Context, func(), error) {
+	if l.taken {
+		close(l.again)
+		<-ctx.Done()
+		return nil, nil, ctx.Err()
+	}
+	l.taken = true
+	held, end := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-l.lost:
+		case <-ctx.Done():
+		}
+		end()
+	}()
+	return held, end, nil
+}
+
+// cutOff is a state that cannot be written to when it is told.
+type cutOff struct {
+	State
+	off atomic.Bool
+}
+
+func (c *cutOff) Save(ctx context.Context, shard int, from follow.Checkpoint, s follow.State) error {
+	if c.off.Load() {
+		return errors.New("the server is away")
+	}
+	return c.State.Save(ctx, shard, from, s)
+}
+
+// A relay that lost its lease, and could not keep its place then, is no relay that
+// ended badly.
+func TestRelayLosesItsLeaseWithoutServer(t *testing.T) {
+	k := broker(t)
+	s := store(t, 1)
+	topic(t, k, 1)
+	away, lease := &cutOff{State: directory(t)}, &losing{lost: make(chan struct{}), again: make(chan struct{})}
+	r := relay(t, s, k, away)
+	r.Lease = lease
+	stop := running(t, r.Run) // holds it to ending with nil
+	put(t, s, 0, "a", 1)
+	published(t, s, r)
+	away.off.Store(true)
+	put(t, s, 0, "a", 1)
+	published(t, s, r)
+	close(lease.lost)
+	<-lease.again
+	stop()
 }
 
 func TestTwoRelaysAtOnce(t *testing.T) {

@@ -97,7 +97,7 @@ func (v *Varve) relays(ctx context.Context) error {
 			return fmt.Errorf("--bus: %w", err)
 		}
 		relay := &bus.Relay{Store: r.store, Publisher: publisher, Name: r.name, State: state.Place{Store: v.State, Consumer: r.name}, Lease: v.State, Logger: v.log,
-			Observe: v.published(r.name, r.topic.Topic)}
+			Observe: v.published(r.name, r.topic.TopicName())}
 		v.Relays = append(v.Relays, relay)
 		v.relaying.Go(func() error {
 			err := relay.Run(run)
