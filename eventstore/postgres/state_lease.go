@@ -18,6 +18,9 @@ import (
 
 // join makes this process a member, which holds nothing.
 func (s *State) join(ctx context.Context) error {
+	if err := failpoint.Hit("state.join"); err != nil {
+		return err
+	}
 	var member int64
 	err := s.pool.QueryRow(ctx, s.in(`INSERT INTO $S.members (until) VALUES (clock_timestamp() + $1) RETURNING member`), s.alive).Scan(&member)
 	if err != nil {
@@ -37,12 +40,17 @@ func (s *State) member() int64 {
 
 // leave gives everything back. The other tables' rows of dead members are nobody's.
 func (s *State) leave(ctx context.Context) error {
+	member := s.member()
 	s.lose()
-	_, err := s.exec(ctx, "leave", `WITH gone AS (DELETE FROM $S.leases WHERE member = $1) DELETE FROM $S.members WHERE member = $1`, s.member())
+	_, err := s.exec(ctx, "leave", `WITH gone AS (DELETE FROM $S.leases WHERE member = $1) DELETE FROM $S.members WHERE member = $1`, member)
 	return err
 }
 
-// lose ends what this process holds: it may not count on it any more.
+// nobody is the member of a process that lost what it held and has not joined since.
+const nobody = 0
+
+// lose ends what this process holds: it may not count on it any more. The member that
+// held it is never renewed again, or else its leases were nobody's to take.
 func (s *State) lose() {
 	s.leases.mu.Lock()
 	defer s.leases.mu.Unlock()
@@ -50,6 +58,7 @@ func (s *State) lose() {
 		end()
 	}
 	clear(s.leases.held)
+	s.leases.member = nobody
 }
 
 // beat says again and again that this process lives, and tries for what it waits
@@ -70,22 +79,7 @@ func (s *State) beat(ctx context.Context) {
 		case <-t.C:
 		}
 		if beat {
-			at := time.Now()
-			within, cancel := context.WithDeadline(ctx, believed.Add(s.alive))
-			lives, err := s.renew(within)
-			cancel()
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err == nil && lives:
-				believed = at
-			case err == nil || time.Since(believed) >= s.alive-every:
-				s.log.Warn("this process was not heard for too long: it lets go of what it held", slog.Any("error", err))
-				s.lose()
-				if at = time.Now(); s.join(ctx) == nil {
-					believed = at
-				}
-			}
+			believed = s.pulse(ctx, believed)
 		}
 		err := s.disown(ctx)
 		if err == nil {
@@ -97,8 +91,36 @@ func (s *State) beat(ctx context.Context) {
 	}
 }
 
+// pulse says once that this process lives, and gives since when that is believed.
+func (s *State) pulse(ctx context.Context, believed time.Time) time.Time {
+	at := time.Now()
+	if s.member() != nobody {
+		within, cancel := context.WithDeadline(ctx, believed.Add(s.alive))
+		lives, err := s.renew(within)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return believed
+		case err == nil && lives:
+			return at
+		case err != nil && time.Since(believed) < s.alive-s.alive/4:
+			return believed // the next beat may still come in time
+		}
+		s.log.Warn("this process was not heard for too long: it lets go of what it held", slog.Any("error", err))
+		s.lose()
+		at = time.Now()
+	}
+	if err := s.join(ctx); err != nil {
+		return believed
+	}
+	return at
+}
+
 // renew moves until, if it has not passed.
 func (s *State) renew(ctx context.Context) (lives bool, err error) {
+	if err := failpoint.Hit("state.renew"); err != nil {
+		return false, err
+	}
 	n, err := s.exec(ctx, "renew leases", `UPDATE $S.members SET until = clock_timestamp() + $2 WHERE member = $1 AND until > clock_timestamp()`, s.member(), s.alive)
 	return n == 1, err
 }
@@ -124,7 +146,7 @@ func (s *State) try(ctx context.Context) error {
 		}
 	}
 	l.mu.Unlock()
-	if len(names) == 0 {
+	if len(names) == 0 || member == nobody {
 		return nil
 	}
 	number := rand.Int64()

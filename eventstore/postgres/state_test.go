@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,4 +131,50 @@ func TestStateForgetsNoLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	release()
+}
+
+// A process that let go of what it held is another member from then on, also where
+// the server answers again before the old one is dead.
+func TestStateThatLostIsAnotherMember(t *testing.T) {
+	schema := schema(t)
+	one, two := openState(t, schema), openState(t, schema)
+	defer two.Close()
+	held, release, err := one.Acquire(t.Context(), "relay/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	one.stop() // the test is its heart
+	<-one.ended
+	defer one.pool.Close()
+	defer one.marks.Close()
+	whole := failpoint.Enable(func(name string, _ int) error {
+		if name == "state.renew" || name == "state.join" {
+			return errors.New("the server is away")
+		}
+		return nil
+	})
+	defer whole()
+	execute(t, "UPDATE "+schema+".members SET until = clock_timestamp() + interval '5 seconds'") // not dead yet
+	believed := one.pulse(t.Context(), time.Now().Add(-one.alive*4/5))
+	<-held.Done()
+	whole()
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	defer stop()
+	beating.Go(func() {
+		for believed = one.pulse(ctx, believed); pause(ctx, one.alive/4) == nil; {
+			believed = one.pulse(ctx, believed)
+		}
+	})
+	_, releaseTwo, err := two.Acquire(ctx, "relay/0")
+	if err != nil {
+		t.Fatalf("the lease of a member that let go of it is not free: %v", err)
+	}
+	releaseTwo()
+	if lives, err := one.renew(ctx); err != nil || !lives {
+		t.Errorf("it has not joined again: %v, %v", lives, err)
+	}
 }
