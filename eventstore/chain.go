@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 )
 
 // chainFormat is hashed first, so that a later format cannot be taken for this one.
@@ -76,6 +77,11 @@ func AppendMetadata(b []byte, m *Metadata) []byte {
 	for last > 0 && *fields[last-1] == "" {
 		last--
 	}
+	n := 0
+	for _, f := range fields[:last] {
+		n += len(*f) + binary.MaxVarintLen16
+	}
+	b = slices.Grow(b, n)
 	for _, f := range fields[:last] {
 		b = binary.AppendUvarint(b, uint64(len(*f)))
 		b = append(b, *f...)

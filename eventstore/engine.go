@@ -120,10 +120,18 @@ type StreamInfo struct {
 // Row is a record as an engine keeps it.
 type Row struct {
 	Record           // without Attachments; Log is where it is stored
-	LogKey    int64  // set in a Commit, not needed in what is read
-	StreamKey int64  // set in a Commit and in Changes
-	MetaBytes []byte // AppendMetadata(Meta), set in a Commit
+	LogKey    int64  // for the engine itself
+	StreamKey int64  // set in Changes
 	Packed    []byte // attachments, in or beside the row; nil where there are none
+}
+
+// NewRow is a row that a commit writes. The record is its caller's.
+type NewRow struct {
+	*Record
+	LogKey    int64
+	StreamKey int64
+	MetaBytes []byte // AppendMetadata(Meta)
+	Packed    []byte
 }
 
 // Commit is one group of appends of a shard.
@@ -134,7 +142,7 @@ type Commit struct {
 	Logs        []LogInfo // made now; Position, Hash and Time are those of the fork
 	Closed      []int64   // keys of logs closed now
 	Streams     []NewStream
-	Rows        []*Row
+	Rows        []*NewRow
 	Blobs       []Blob
 	Scopes      []Scope
 	DropScopes  []string  // expired, replaced now

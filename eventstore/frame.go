@@ -23,7 +23,7 @@ const (
 )
 
 // AppendFrame writes a row's frame.
-func AppendFrame(b []byte, r *Row) []byte {
+func AppendFrame(b []byte, r *NewRow) []byte {
 	b = append(b, r.ID[:]...)
 	b = append(b, r.Digest[:]...)
 	b = AppendBase(b, r.Hash, r.Time)

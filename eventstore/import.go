@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Importer is what copying needs besides Import: logs that are branches, closed,
@@ -158,10 +159,10 @@ func (c *committer) importRows(ctx context.Context, records []Record) error {
 		return err
 	}
 	made := map[*logState]bool{}
-	rows := make([]Row, len(records))
+	records, rows := slices.Clone(records), make([]NewRow, len(records))
 	for i := range records {
 		row := &rows[i]
-		row.Record = records[i]
+		row.Record = &records[i]
 		if h.Feed == 0 && row.Feed > 0 {
 			h.Feed, h.First = row.Feed-1, row.Feed
 		}
@@ -211,7 +212,7 @@ func (c *committer) reset(failed bool) {
 	}
 }
 
-func (c *committer) importRow(g *group, row *Row, cut bool, made map[*logState]bool) error {
+func (c *committer) importRow(g *group, row *NewRow, cut bool, made map[*logState]bool) error {
 	h := &g.commit.New
 	if row.Feed != h.Feed+1 {
 		return fmt.Errorf("the store's next feed position is %d", h.Feed+1)
@@ -261,7 +262,7 @@ func (c *committer) importRow(g *group, row *Row, cut bool, made map[*logState]b
 	st.assumed = false
 	row.MetaBytes = AppendMetadata(nil, &row.Meta)
 	anchor := fresh && cut && l.hash == Hash{}
-	if !anchor && chainHash(c.space[:0], l.hash, &row.Record, row.MetaBytes) != row.Hash {
+	if !anchor && chainHash(c.space[:0], l.hash, row.Record, row.MetaBytes) != row.Hash {
 		return fmt.Errorf("the hash at position %d of log %q is not that of the chain", row.Position, row.Log)
 	}
 	if !row.Erased && DataDigest(row.Salt, row.Data, row.Attachments) != row.Digest {
@@ -281,7 +282,7 @@ func (c *committer) importRow(g *group, row *Row, cut bool, made map[*logState]b
 
 // packImported decides where an imported record's attachments lie: each record
 // for itself, as the appends that they came with are not known any more.
-func (s *store) packImported(ctx context.Context, g *group, row *Row) error {
+func (s *store) packImported(ctx context.Context, g *group, row *NewRow) error {
 	n := 0
 	for i := range row.Attachments {
 		n += len(row.Attachments[i].Bytes)
@@ -294,7 +295,7 @@ func (s *store) packImported(ctx context.Context, g *group, row *Row) error {
 	if err := s.chance.fill(salt); err != nil {
 		return err
 	}
-	r := &request{rows: []Row{*row}}
+	r := &request{records: []Record{{}}, rows: make([]NewRow, 1)}
 	if err := s.pack(ctx, r, []*Event{{Attachments: row.Attachments}}, salt); err != nil {
 		return err
 	}

@@ -176,13 +176,13 @@ func (s *store) appended(ctx context.Context, r *request, out outcome) (Appended
 		return Appended{}, out.err
 	}
 	if out.replay == nil {
-		records := make([]Record, len(r.rows))
-		for i := range r.rows {
-			records[i] = r.rows[i].Record
-		}
-		return Appended{Records: records, Feed: out.feed}, nil
+		return Appended{Records: r.records, Feed: out.feed}, nil
 	}
-	sc := out.replay
+	return s.replayed(ctx, out.replay)
+}
+
+// replayed reads what an append gave the first time.
+func (s *store) replayed(ctx context.Context, sc *Scope) (Appended, error) {
 	last := sc.First + uint64(sc.Count) - 1
 	a := Appended{Feed: last, Replayed: true, Records: []Record{}}
 	if sc.Count == 0 {

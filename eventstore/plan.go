@@ -145,7 +145,7 @@ func (c *committer) replay(g *group, r *request) (outcome, bool, error) {
 }
 
 // planBatch checks one batch and gives its rows positions, versions, time and chain.
-func (c *committer) planBatch(g *group, r *request, i int, rows []Row) (int, error) {
+func (c *committer) planBatch(g *group, r *request, i int, rows []NewRow) (int, error) {
 	b := &r.a.Batches[i]
 	l, err := c.log(g, b.Log)
 	if err != nil {
@@ -251,7 +251,7 @@ func (c *committer) fork(g *group, l *logState, i int, f *Fork) error {
 }
 
 // write fills in a batch's rows.
-func (c *committer) write(g *group, l *logState, st *streamState, b *Batch, rows []Row) {
+func (c *committer) write(g *group, l *logState, st *streamState, b *Batch, rows []NewRow) {
 	c.journal.log(l)
 	c.journal.stream(st)
 	head := &g.commit.New
@@ -271,7 +271,7 @@ func (c *committer) write(g *group, l *logState, st *streamState, b *Batch, rows
 		st.version++
 		row.Position, row.Version, row.Feed, row.Time = l.position, st.version, head.Feed, at
 		row.LogKey, row.StreamKey = l.key, st.key
-		row.Hash = chainHash(c.space[:0], l.hash, &row.Record, row.MetaBytes)
+		row.Hash = chainHash(c.space[:0], l.hash, row.Record, row.MetaBytes)
 		l.hash = row.Hash
 		g.commit.Rows = append(g.commit.Rows, row)
 	}

@@ -24,12 +24,13 @@ func (e *InvalidError) Error() string { return fmt.Sprintf("append: %s %s", e.Pa
 
 // request is one caller's append on its way through the committer.
 type request struct {
-	a     Append
-	rows  []Row // one per event, batch by batch; the committer fills in place and chain
-	blobs []Blob
-	bytes int
-	state atomic.Int32
-	done  chan outcome
+	a       Append
+	records []Record // one per event, batch by batch; the committer fills in place and chain
+	rows    []NewRow // of the records
+	blobs   []Blob
+	bytes   int
+	state   atomic.Int32
+	done    chan outcome
 	// expired: the idempotency scope has a row that is older than it counts.
 	expired bool
 	look    bool   // the scope must be looked up before planning
@@ -63,7 +64,7 @@ func (s *store) prepare(ctx context.Context, a Append) (*request, error) {
 	for i := range a.Batches {
 		n += len(a.Batches[i].Events)
 	}
-	r := &request{a: a, rows: make([]Row, n), done: make(chan outcome, 1)}
+	r := &request{a: a, records: make([]Record, n), rows: make([]NewRow, n), done: make(chan outcome, 1)}
 	if n == 0 {
 		return r, nil
 	}
@@ -79,23 +80,24 @@ func (s *store) prepare(ctx context.Context, a Append) (*request, error) {
 		meta := AppendMetadata(nil, &b.Meta)
 		for j := range b.Events {
 			e := &b.Events[j]
-			row := &r.rows[len(events)]
+			rec := &r.records[len(events)]
+			r.rows[len(events)] = NewRow{Record: rec, MetaBytes: meta}
 			rnd := random[24*len(events):]
 			events = append(events, e)
-			row.ID = e.ID
-			if row.ID.IsZero() {
-				row.ID = newID(now, rnd[16:24])
+			rec.ID = e.ID
+			if rec.ID.IsZero() {
+				rec.ID = newID(now, rnd[16:24])
 			}
-			row.Log, row.Shard, row.Stream, row.Type = b.Log, a.Shard, b.Stream, e.Type
-			row.Schema = max(e.Schema, 1)
-			row.Data = append(json.RawMessage(nil), e.Data...)
-			row.Meta, row.MetaBytes = b.Meta, meta
-			copy(row.Salt[:], rnd[:16])
-			row.Digest = DataDigest(row.Salt, row.Data, e.Attachments)
+			rec.Log, rec.Shard, rec.Stream, rec.Type = b.Log, a.Shard, b.Stream, e.Type
+			rec.Schema = max(e.Schema, 1)
+			rec.Data = append(json.RawMessage(nil), e.Data...)
+			rec.Meta = b.Meta
+			copy(rec.Salt[:], rnd[:16])
+			rec.Digest = DataDigest(rec.Salt, rec.Data, e.Attachments)
 			for k := range e.Attachments {
 				attached += len(e.Attachments[k].Bytes)
 			}
-			r.bytes += len(row.Data) + len(meta) + 300
+			r.bytes += len(rec.Data) + len(meta) + 300
 		}
 	}
 	r.bytes += attached
@@ -104,7 +106,7 @@ func (s *store) prepare(ctx context.Context, a Append) (*request, error) {
 	}
 	for i, e := range events {
 		r.rows[i].Packed = packInline(e.Attachments)
-		r.rows[i].Attachments = cloneAttachments(e.Attachments)
+		r.records[i].Attachments = cloneAttachments(e.Attachments)
 	}
 	return r, nil
 }
@@ -133,7 +135,7 @@ func (s *store) pack(ctx context.Context, r *request, events []*Event, salt []by
 		}
 		p.index, p.parts = i, parts[i]
 		r.rows[i].Packed = p.encode()
-		r.rows[i].Attachments = cloneAttachments(events[i].Attachments)
+		r.records[i].Attachments = cloneAttachments(events[i].Attachments)
 	}
 	return nil
 }

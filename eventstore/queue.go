@@ -64,9 +64,14 @@ const (
 	groupBytes  = 16 << 20
 )
 
+// enough is how many appends are not kept waiting for more: what a commit costs by
+// itself is little beside them, and those that were just answered prepare their
+// next ones while it runs.
+const enough = 64
+
 // take waits until there is something and takes the next group, in the order of
-// arrival. While the queue still grows it yields up to four times, without a
-// timer: closed-loop writers that were just answered get to ask again, instead
+// arrival. While the queue is short and still grows it yields up to four times,
+// without a timer: closed-loop writers that were just answered get to ask again, instead
 // of falling into two halves. done is true when the queue is closed and empty.
 func (q *queue) take(into []*request) (group []*request, done bool) {
 	for {
@@ -81,7 +86,7 @@ func (q *queue) take(into []*request) (group []*request, done bool) {
 			<-q.wake
 			continue
 		}
-		for range 4 {
+		for i := 0; i < 4 && n < enough; i++ {
 			runtime.Gosched()
 			m := q.len()
 			if m == n {

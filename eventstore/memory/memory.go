@@ -126,7 +126,7 @@ func (e *Engine) Commit(_ context.Context, c *eventstore.Commit) error {
 		e.byKey[s.LogKey].streams[s.Name] = &stream{key: s.Key, base: s.Base, last: s.Base}
 	}
 	for _, r := range c.Rows {
-		row := clone(r)
+		row := clone(&eventstore.Row{Record: *r.Record, LogKey: r.LogKey, StreamKey: r.StreamKey, Packed: r.Packed})
 		row.Attachments = nil
 		l := e.byKey[r.LogKey]
 		st := l.streams[r.Stream]

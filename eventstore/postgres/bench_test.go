@@ -138,7 +138,7 @@ func openBare(b *testing.B, dsn string) *bare {
 	}
 	x := &bare{c: c.PgConn(), feed: h.Feed, streams: h.Streams, data: storetest.BenchData(1), meta: eventstore.AppendMetadata(nil, &storetest.BenchMeta)}
 	for with, sql := range e.sql.commit {
-		sql, _, _ = strings.Cut(sql, "\n\tSELECT pg_notify")
+		sql, _, _ = strings.Cut(sql, "\n\tSELECT FROM h")
 		sql = strings.ReplaceAll(sql, " WHERE EXISTS (SELECT 1 FROM h)", "")
 		sql = strings.ReplaceAll(sql, "WHERE shard = $1 AND token = $2", "WHERE shard = $1 AND $2::bigint IS NOT NULL")
 		x.sql[with] = sql + "\n\tSELECT 1"
@@ -152,9 +152,9 @@ func openBare(b *testing.B, dsn string) *bare {
 // Commit writes the next rows.
 func (x *bare) Commit(size int) error {
 	var streams []eventstore.NewStream
-	rows := make([]*eventstore.Row, size)
+	rows := make([]*eventstore.NewRow, size)
 	for k := range rows {
-		r := &eventstore.Row{}
+		r := &eventstore.NewRow{Record: &eventstore.Record{}}
 		if x.events%storetest.PerStream == 0 {
 			x.streams++
 			streams = append(streams, eventstore.NewStream{Key: x.streams, LogKey: 1 + x.streams%storetest.BenchLogs, Name: fmt.Sprintf("document-doc_%d_1_%d", x.streams%4, x.streams)})
@@ -168,16 +168,16 @@ func (x *bare) Commit(size int) error {
 		x.events++
 	}
 	with := withEvents
-	params := [][]byte{number(0), number(0), number(x.feed), number(x.feed), number(storetest.BenchLogs), number(x.streams), number(0), number(1)}
+	p := newParameters()
+	defer p.done()
+	for _, n := range []int64{0, 0, int64(x.feed), int64(x.feed), storetest.BenchLogs, x.streams, 0, 1} {
+		number(p, n)
+	}
 	if len(streams) > 0 {
 		with |= withStreams
-		params = append(params,
-			numbers(streams, func(s *eventstore.NewStream) int64 { return s.Key }),
-			numbers(streams, func(s *eventstore.NewStream) int64 { return s.LogKey }),
-			texts(streams, func(s *eventstore.NewStream) string { return s.Name }),
-			numbers(streams, func(s *eventstore.NewStream) uint64 { return s.Base }))
+		p.streams(streams)
 	}
-	params = eventParams(params, rows)
+	p.events(rows)
 	name := fmt.Sprint("bare_", with)
 	if x.sql[with] != "" {
 		if _, err := x.c.Prepare(context.Background(), name, x.sql[with], nil); err != nil {
@@ -185,7 +185,7 @@ func (x *bare) Commit(size int) error {
 		}
 		x.sql[with] = ""
 	}
-	return x.c.ExecPrepared(context.Background(), name, params, []int16{1}, nil).Read().Err
+	return x.c.ExecPrepared(context.Background(), name, p.list, []int16{1}, nil).Read().Err
 }
 
 // BenchmarkRead reads one log beside a bare program that pages through the same rows.

@@ -33,9 +33,15 @@ func (e *Engine) Commit(ctx context.Context, c *eventstore.Commit) error {
 		e.rollback(conn)
 	}
 	conn.Release() // which gives a broken connection up
+	if lost {
+		err = e.outcome(ctx, c, err)
+	}
 	switch {
+	case err == nil:
+		e.announcer.announce(c.Shard, c.New.Feed)
+		return nil
 	case lost:
-		return e.outcome(ctx, c, err)
+		return err
 	case code(err) == uniqueViolation:
 		return fmt.Errorf("%w: %w", eventstore.ErrStale, explain(err))
 	}
@@ -74,7 +80,9 @@ func (e *Engine) write(ctx context.Context, conn *pgxpool.Conn, c *eventstore.Co
 	if err := e.dropScopes(ctx, conn, c); err != nil {
 		return err
 	}
-	with, params := e.params(c)
+	p := newParameters()
+	defer p.done()
+	with := e.params(p, c)
 	name := e.sql.names[with]
 	if _, err := conn.Conn().Prepare(ctx, name, e.sql.commit[with]); err != nil {
 		return err
@@ -82,7 +90,7 @@ func (e *Engine) write(ctx context.Context, conn *pgxpool.Conn, c *eventstore.Co
 	if err := failpoint.Hit("postgres.before-commit"); err != nil {
 		return err
 	}
-	moved, err := execCommit(ctx, conn.Conn().PgConn(), name, params, c.Held)
+	moved, err := execCommit(ctx, conn.Conn().PgConn(), name, p.list, c.Held)
 	if err != nil {
 		return err
 	}
@@ -144,67 +152,67 @@ func scopeID(name string) []byte {
 	return sum[:]
 }
 
-// params gives the parts of a commit and the parameters of their statement.
-func (e *Engine) params(c *eventstore.Commit) (with int, params [][]byte) {
+// params writes the parameters of a commit's statement and gives its parts.
+func (e *Engine) params(p *parameters, c *eventstore.Commit) (with int) {
 	h := &c.New
 	first := uint64(0)
 	if h.First != c.Old.First {
 		first = h.First
 	}
-	params = append(make([][]byte, 0, headColumns+13), number(c.Shard), number(c.Old.Token), number(h.Token), number(h.Feed),
-		number(h.Logs), number(h.Streams), number(first), number(e.writer))
+	number(p, c.Shard)
+	number(p, c.Old.Token)
+	number(p, h.Token)
+	number(p, h.Feed)
+	number(p, h.Logs)
+	number(p, h.Streams)
+	number(p, first)
+	number(p, e.writer)
 	if len(c.Streams) > 0 {
 		with |= withStreams
-		params = append(params,
-			numbers(c.Streams, func(s *eventstore.NewStream) int64 { return s.Key }),
-			numbers(c.Streams, func(s *eventstore.NewStream) int64 { return s.LogKey }),
-			texts(c.Streams, func(s *eventstore.NewStream) string { return s.Name }),
-			numbers(c.Streams, func(s *eventstore.NewStream) uint64 { return s.Base }))
+		p.streams(c.Streams)
 	}
 	if len(c.Rows) > 0 {
 		with |= withEvents
-		params = eventParams(params, c.Rows)
+		p.events(c.Rows)
 	}
 	if len(c.Logs) > 0 {
 		with |= withLogs
-		params = append(params,
-			numbers(c.Logs, func(l *eventstore.LogInfo) int64 { return l.Key }),
-			texts(c.Logs, func(l *eventstore.LogInfo) eventstore.LogID { return l.Name }),
-			numbers(c.Logs, func(l *eventstore.LogInfo) int { return l.Shard }),
-			numbers(c.Logs, func(*eventstore.LogInfo) uint64 { return h.Token }),
-			array(len(c.Logs), pgtype.BoolOID, 1, func(b []byte, i int) ([]byte, bool) {
-				if slices.Contains(c.Closed, c.Logs[i].Key) {
-					return append(b, 1), true
-				}
-				return append(b, 0), true
-			}),
-			texts(c.Logs, pieces),
-			numbers(c.Logs, func(l *eventstore.LogInfo) uint64 { return l.Position }),
-			raw(c.Logs, pgtype.ByteaOID, 40, func(l *eventstore.LogInfo) []byte { return eventstore.AppendBase(nil, l.Hash, l.Time) }))
+		type log = eventstore.LogInfo
+		numbers(p, c.Logs, func(l *log) int64 { return l.Key })
+		texts(p, c.Logs, func(l *log) eventstore.LogID { return l.Name })
+		numbers(p, c.Logs, func(l *log) int { return l.Shard })
+		numbers(p, c.Logs, func(*log) uint64 { return h.Token })
+		p.array(len(c.Logs), pgtype.BoolOID, func(b []byte, i int) ([]byte, bool) {
+			if slices.Contains(c.Closed, c.Logs[i].Key) {
+				return append(b, 1), true
+			}
+			return append(b, 0), true
+		})
+		texts(p, c.Logs, pieces)
+		numbers(p, c.Logs, func(l *log) uint64 { return l.Position })
+		raw(p, c.Logs, pgtype.ByteaOID, func(l *log) []byte { return eventstore.AppendBase(nil, l.Hash, l.Time) })
 	}
 	if len(c.Closed) > 0 { // the part does not see the rows that the one before makes
 		with |= withClosed
-		params = append(params, numbers(c.Closed, func(key *int64) int64 { return *key }))
+		numbers(p, c.Closed, func(key *int64) int64 { return *key })
 	}
 	if len(c.Scopes) > 0 {
 		with |= withScopes
 		type scope = eventstore.Scope
-		params = append(params,
-			raw(c.Scopes, pgtype.ByteaOID, 32, func(s *scope) []byte { return scopeID(s.Name) }),
-			texts(c.Scopes, func(s *scope) string { return s.Name }),
-			numbers(c.Scopes, func(s *scope) int { return s.Shard }),
-			raw(c.Scopes, pgtype.ByteaOID, 32, func(s *scope) []byte { return s.Digest[:] }),
-			numbers(c.Scopes, func(s *scope) uint64 { return s.First }),
-			numbers(c.Scopes, func(s *scope) int { return s.Count }),
-			numbers(c.Scopes, func(s *scope) int64 { return eventstore.Micros(s.Time) }))
+		raw(p, c.Scopes, pgtype.ByteaOID, func(s *scope) []byte { return scopeID(s.Name) })
+		texts(p, c.Scopes, func(s *scope) string { return s.Name })
+		numbers(p, c.Scopes, func(s *scope) int { return s.Shard })
+		raw(p, c.Scopes, pgtype.ByteaOID, func(s *scope) []byte { return s.Digest[:] })
+		numbers(p, c.Scopes, func(s *scope) uint64 { return s.First })
+		numbers(p, c.Scopes, func(s *scope) int { return s.Count })
+		numbers(p, c.Scopes, func(s *scope) int64 { return eventstore.Micros(s.Time) })
 	}
 	if len(c.Blobs) > 0 {
 		with |= withBlobs
-		params = append(params,
-			texts(c.Blobs, func(b *eventstore.Blob) string { return b.Ref }),
-			raw(c.Blobs, pgtype.ByteaOID, 1<<16, func(b *eventstore.Blob) []byte { return b.Bytes }))
+		texts(p, c.Blobs, func(b *eventstore.Blob) string { return b.Ref })
+		raw(p, c.Blobs, pgtype.ByteaOID, func(b *eventstore.Blob) []byte { return b.Bytes })
 	}
-	return with, params
+	return with
 }
 
 func pieces(l *eventstore.LogInfo) string {

@@ -324,6 +324,23 @@ func TestWatch(t *testing.T) {
 			wake(t, a, b, uint64(5+i))
 		}
 	})
+	t.Run("ended before it told", func(t *testing.T) {
+		schema := schema(t)
+		a := open2(t, schema)
+		e, err := OpenEngine(context.Background(), database(t), Options{Schema: schema})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.announcer.end() // as if it were killed between a commit and its notification
+		b, err := eventstore.NewOwner(e, eventstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for i := range 2 {
+			wake(t, a, b, uint64(i))
+		}
+	})
 	t.Run("polled", func(t *testing.T) {
 		schema := schema(t)
 		e, err := newEngine(database(t), Options{Schema: schema, Poll: 10 * time.Millisecond}, steps)

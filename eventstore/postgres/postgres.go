@@ -33,7 +33,8 @@ type Options struct {
 	// Shards is fixed when the schema is made (0: 1, or what the store has).
 	Shards int
 	// Readers is the number of reading connections (0: 8). Beside them are one for
-	// each shard that commits, at most 16, and one that listens.
+	// each shard that commits, at most 16, one that tells others of it, and one that
+	// listens.
 	Readers int
 	// LockTimeout is how long a commit waits for another process's (0: 10 s); a
 	// process that vanished with a lock loses it after half of that.
@@ -84,10 +85,11 @@ type Engine struct {
 	mu   sync.Mutex
 	held map[int]*pgxpool.Conn // shards that are locked for their committer
 
-	names  sync.Map     // key of a log → eventstore.LogID
-	heavy  atomic.Int32 // so many pages more are read by size
-	listen listener
-	deaf   bool // tests: as if notifications did not arrive
+	names     sync.Map     // key of a log → eventstore.LogID
+	heavy     atomic.Int32 // so many pages more are read by size
+	listen    listener
+	announcer announcer
+	deaf      bool // tests: as if notifications did not arrive
 }
 
 // OpenEngine opens the schema alone. Errors are one line each and never have the
@@ -137,10 +139,11 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	if e.reads, err = e.pool(ctx, e.opts.Readers); err != nil {
 		return explain(err)
 	}
-	if e.writes, err = e.pool(ctx, min(e.shards, maxWriters)); err != nil {
+	if e.writes, err = e.pool(ctx, min(e.shards, maxWriters)+1); err != nil {
 		e.reads.Close()
 		return explain(err)
 	}
+	e.startAnnouncing()
 	if err := e.hear(ctx); err != nil {
 		return errors.Join(explain(err), e.Close())
 	}
@@ -171,6 +174,7 @@ func (e *Engine) Shards() int { return e.shards }
 
 // Close ends the listener and all connections.
 func (e *Engine) Close() error {
+	e.announcer.end()
 	e.listen.end()
 	e.reads.Close()
 	e.writes.Close()

@@ -61,7 +61,7 @@ var inserts = map[int]part{
 // head moved (SELECT 1) or another process had moved it (SELECT 0): under READ
 // COMMITTED the token is looked at again after the wait for the row's lock, and
 // every part holds itself to h.
-func commitSQL(schema, channel string, with int) string {
+func commitSQL(schema string, with int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `WITH h AS (UPDATE %s.heads SET token = $3, feed = $4, logs = $5, streams = $6,
 	first = CASE WHEN $7::bigint > 0 THEN $7::bigint ELSE first END, writer = $8
@@ -88,7 +88,7 @@ func commitSQL(schema, channel string, with int) string {
 	p%d AS (INSERT INTO %s.%s SELECT * FROM unnest(%s) WHERE EXISTS (SELECT 1 FROM h))`, bit, schema, p.table, strings.Join(lists, ", "))
 	}
 	fmt.Fprintf(&b, `
-	SELECT pg_notify('%s', $1::bigint || ' ' || $4::bigint) FROM h`, channel)
+	SELECT FROM h`)
 	return b.String()
 }
 
@@ -126,7 +126,7 @@ func in(schema, sql string) string { return strings.ReplaceAll(sql, "$S", schema
 func newStatements(schema string) statements {
 	s := statements{channel: "varve_" + schema}
 	for with := range s.commit {
-		s.commit[with], s.names[with] = commitSQL(schema, s.channel, with), fmt.Sprintf("varve_commit_%s_%d", schema, with)
+		s.commit[with], s.names[with] = commitSQL(schema, with), fmt.Sprintf("varve_commit_%s_%d", schema, with)
 	}
 	in := func(text string) string { return in(schema, text) }
 	s.head = in("SELECT token, feed, first, logs, streams, writer FROM $S.heads WHERE shard = $1")

@@ -23,8 +23,9 @@ type listener struct {
 	polls  atomic.Int64
 }
 
-// lookAfter is after how long without a notification the heads are looked at, to be sure.
-const lookAfter = 5 * time.Second
+// lookAfter is after how long without a notification the heads are looked at: a
+// process that ends between a commit and its notification is not heard.
+const lookAfter = time.Second
 
 // Watch calls fn after commits of any process.
 func (e *Engine) Watch(fn func(shard int, feed uint64)) {

@@ -119,7 +119,7 @@ func (e *Engine) writeScopes(c *eventstore.Commit) error {
 	return nil
 }
 
-func (e *Engine) writeRows(rows []*eventstore.Row) error {
+func (e *Engine) writeRows(rows []*eventstore.NewRow) error {
 	for i, size := range insertSizes {
 		for len(rows) >= size {
 			if e.insert[i] == nil {
@@ -146,7 +146,7 @@ func (e *Engine) writeRows(rows []*eventstore.Row) error {
 	return nil
 }
 
-func appendRow(args []driver.Value, r *eventstore.Row) []driver.Value {
+func appendRow(args []driver.Value, r *eventstore.NewRow) []driver.Value {
 	var data, packed driver.Value
 	if !r.Erased {
 		data = []byte(r.Data)

@@ -48,7 +48,17 @@ func BenchData(n int) []byte {
 }
 
 // BenchLog names one of the logs.
-func BenchLog(n int) eventstore.LogID { return eventstore.LogID(fmt.Sprint("ns_", n%BenchLogs)) }
+func BenchLog(n int) eventstore.LogID { return eventstore.LogID("ns_" + strconv.Itoa(n%BenchLogs)) }
+
+// benchStream names a stream. It is called for each append that is measured, and must cost little beside it.
+func benchStream(tag string, numbers ...int) string {
+	b := append(make([]byte, 0, 64), "document-doc_"...)
+	b = append(b, tag...)
+	for _, n := range numbers {
+		b = strconv.AppendInt(append(b, '_'), int64(n), 10)
+	}
+	return string(b)
+}
 
 // Preload appends the events that a bench works beside.
 func Preload(s eventstore.Store) error {
@@ -95,9 +105,9 @@ func Drive(stores []eventstore.Owner, tag string, writers, batch int, long time.
 // of the writer's newest stream, or of a batch, in streams of their own.
 func BenchAppend(tag string, w, i, batch int, data []byte) (a eventstore.Append) {
 	for k := range max(1, batch/PerStream) {
-		b := eventstore.Batch{Log: BenchLog(w), Stream: fmt.Sprintf("document-doc_%s_%d_%d_%d", tag, w, i, k), Expect: eventstore.New(), Meta: BenchMeta}
+		b := eventstore.Batch{Log: BenchLog(w), Stream: benchStream(tag, w, i, k), Expect: eventstore.New(), Meta: BenchMeta}
 		if batch == 1 {
-			b.Stream, b.Expect = fmt.Sprintf("document-doc_%s_%d_%d", tag, w, i/PerStream), eventstore.Exactly(uint64(i%PerStream))
+			b.Stream, b.Expect = benchStream(tag, w, i/PerStream), eventstore.Exactly(uint64(i%PerStream))
 		}
 		for range min(batch, PerStream) {
 			b.Events = append(b.Events, eventstore.Event{Type: "document.written", Data: data})
