@@ -18,8 +18,10 @@ func (b bulk) isInsert() bool { return b.after == "" && strings.HasPrefix(b.befo
 func (t *Tx) copyRows(ctx context.Context, b bulk, values []any) error {
 	into := strings.TrimSuffix(t.tables.text(b.before), " VALUES ")
 	_, into, _ = strings.Cut(into, "INTO ")
+	s := copyStream{width: b.width, values: values, buffer: t.buffer}
+	defer func() { t.buffer = s.buffer }()
 	return t.conn.Raw(func(c any) error {
-		_, err := c.(*connection).Conn.Conn().PgConn().CopyFrom(ctx, &copyStream{width: b.width, values: values}, `COPY `+into+` FROM STDIN (FORMAT binary)`)
+		_, err := c.(*connection).Conn.Conn().PgConn().CopyFrom(ctx, &s, `COPY `+into+` FROM STDIN (FORMAT binary)`)
 		return err
 	})
 }

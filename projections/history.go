@@ -61,7 +61,9 @@ func changeOf(r *eventstore.Record) change {
 
 // rowOf is the row of what a record writes: its place in the feed, so that shards
 // are followed beside each other, by whatever process, and a rebuild makes the same rows.
-func rowOf(r *eventstore.Record) int64 { return int64(r.Shard)<<40 | int64(r.Feed) }
+func rowOf(r *eventstore.Record) int64 { return int64(r.Shard)<<shardBits | int64(r.Feed) }
+
+const shardBits = 40 // where a shard's number begins in a row's
 
 // thing is the newest version of something that a fold knows.
 type thing struct {

@@ -17,6 +17,7 @@ type historyLoading struct {
 	f       *fold
 	logs    map[int64]eventstore.LogID
 	changes func(page []eventstore.Record) ([]change, error)
+	aside   *aside // nil: data are written with the rows
 }
 
 // heldRows is how many rows are held back at most, but for a page: few enough that
@@ -32,6 +33,12 @@ type filled struct {
 func (h *history) load(ctx context.Context, tx *Tx, changes func([]eventstore.Record) ([]change, error)) (loading, error) {
 	f := h.fold()
 	l := &historyLoading{f: f, logs: map[int64]eventstore.LogID{}, changes: changes}
+	if tx.tables.loading != nil {
+		l.aside = &aside{h: h, tables: tx.tables}
+		if err := h.deleteUnsettled(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
 	err := eachRow(ctx, tx, `SELECT key, log FROM logs`, func(rows *sql.Rows) error {
 		var key int64
 		var name eventstore.LogID
@@ -108,8 +115,28 @@ func (l *historyLoading) write(ctx context.Context, tx *Tx, prepared any) error 
 	if err := endedRows.write(ctx, tx, w.ended); err != nil {
 		return err
 	}
-	if err := l.f.h.writeData(ctx, tx, w.data); err != nil {
+	if err := l.writeData(ctx, tx, w.data); err != nil {
 		return err
 	}
 	return l.f.h.writeRows(ctx, tx, w.rows, w.closed)
+}
+
+func (l *historyLoading) writeData(ctx context.Context, tx *Tx, data []any) error {
+	if l.aside != nil {
+		return l.aside.write(ctx, data)
+	}
+	return l.f.h.writeData(ctx, tx, data)
+}
+
+func (l *historyLoading) settle() error {
+	if l.aside == nil {
+		return nil
+	}
+	return l.aside.settle()
+}
+
+func (l *historyLoading) drop() {
+	if l.aside != nil {
+		l.aside.drop()
+	}
 }

@@ -103,7 +103,7 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard i
 	if head, err := r.store.Head(ctx, shard); err != nil || head == at.Feed {
 		return err
 	}
-	tx, err := f.begin(ctx)
+	tx, err := f.beginFrom(ctx, shard, at)
 	if err != nil {
 		return err
 	}
@@ -112,6 +112,10 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard i
 		if *l, err = begin(ctx, tx, p); err != nil {
 			return err
 		}
+	}
+	beside, _ := (*l).(writesAside)
+	if beside != nil {
+		defer beside.drop()
 	}
 	reading, stop := context.WithCancel(ctx)
 	pages := make(chan prepared, fillAhead)
@@ -134,6 +138,11 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard i
 		if err := moveCheckpoint(ctx, tx, follow.Move{Shard: shard, From: at, To: page.to}); err != nil {
 			return err
 		}
+		if beside != nil {
+			if err := beside.settle(); err != nil {
+				return err
+			}
+		}
 		if err := failpoint.Hit("projection.filled"); err != nil {
 			return err
 		}
@@ -142,7 +151,7 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard i
 		}
 		progress(page.to.Feed - at.Feed)
 		at = page.to
-		if tx, err = f.begin(ctx); err != nil {
+		if tx, err = f.beginFrom(ctx, shard, at); err != nil {
 			return err
 		}
 	}

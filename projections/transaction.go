@@ -15,6 +15,7 @@ type Tx struct {
 	tx     *sql.Tx
 	conn   *sql.Conn // of PostgreSQL; nil in a file
 	tables *tables
+	buffer []byte // for COPY
 }
 
 // begin begins a transaction that writes.

@@ -130,6 +130,7 @@ type pageOf struct {
 
 // add copies rows while they are wanted; false when the page is full.
 func (p *pageOf) add(rows []*eventstore.Row, upTo uint64) bool {
+	p.rows = slices.Grow(p.rows, min(len(rows), p.limit-len(p.rows)))
 	for _, r := range rows {
 		if r.Position > upTo {
 			return true

@@ -1,0 +1,114 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+
+	"varve/eventstore/follow"
+)
+
+// What events say is most of what a fill writes. In PostgreSQL it is written on a
+// connection of its own beside the rows, as one COPY keeps one processor of the
+// server busy. It is committed before the checkpoint that covers it; what an
+// interrupted fill left beyond its checkpoint is deleted when the fill goes on.
+
+// writesAside is a loading that also writes outside of its transaction.
+type writesAside interface {
+	// settle commits what was written aside since the last time.
+	settle() error
+	// drop gives up what was not settled.
+	drop()
+}
+
+// aside writes a history's data.
+type aside struct {
+	h      *history
+	tables *tables
+	tx     *Tx
+	pages  chan []any // nil: nothing was written since the last time
+	done   chan error // how the writing ended
+}
+
+// asideAhead is how many pages wait for the connection.
+const asideAhead = 8
+
+func (a *aside) write(ctx context.Context, data []any) (err error) {
+	if len(data) == 0 {
+		return nil
+	}
+	if a.pages == nil {
+		if a.tx, err = a.tables.begin(ctx); err != nil {
+			return err
+		}
+		a.pages, a.done = make(chan []any, asideAhead), make(chan error, 1)
+		go func(tx *Tx, pages <-chan []any, done chan<- error) {
+			for data := range pages {
+				if err := a.h.writeData(ctx, tx, data); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}(a.tx, a.pages, a.done)
+	}
+	select {
+	case a.pages <- data:
+		return nil
+	case err := <-a.done:
+		a.pages = nil
+		rollback(a.tx)
+		return err
+	}
+}
+
+func (a *aside) settle() error {
+	if a.pages == nil {
+		return nil
+	}
+	close(a.pages)
+	a.pages = nil
+	if err := <-a.done; err != nil {
+		rollback(a.tx)
+		return err
+	}
+	return a.tx.Commit()
+}
+
+func (a *aside) drop() {
+	if a.pages != nil {
+		close(a.pages)
+		a.pages = nil
+		<-a.done
+		rollback(a.tx)
+	}
+}
+
+// deleteUnsettled deletes data beyond the checkpoints.
+func (h *history) deleteUnsettled(ctx context.Context, tx *Tx) error {
+	_, err := tx.ExecContext(ctx, fmt.Sprintf(`DELETE FROM %[1]s_data WHERE NOT EXISTS (
+		SELECT 1 FROM varve_checkpoint WHERE shard = %[1]s_data.row >> %[2]d AND feed >= %[1]s_data.row & %[3]d)`, h.table, shardBits, 1<<shardBits-1))
+	if err != nil {
+		return fmt.Errorf("delete what an interrupted fill left: %w", err)
+	}
+	return nil
+}
+
+// beginFrom begins a transaction of a fill, the only one in these tables, at a
+// checkpoint: who lost the lease and does not know it fails here, before writing.
+func (f *tables) beginFrom(ctx context.Context, shard int, at follow.Checkpoint) (*Tx, error) {
+	tx, err := f.begin(ctx)
+	if err != nil || f.database == nil {
+		return tx, err
+	}
+	if _, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, advisory("fill "+f.path)); err == nil {
+		var now follow.Checkpoint
+		if now, err = f.checkpoint(ctx, shard); err == nil && now != at {
+			err = follow.ErrMoved
+		}
+	}
+	if err != nil {
+		rollback(tx)
+		return nil, err
+	}
+	return tx, nil
+}
