@@ -78,7 +78,7 @@ func (a *aside) drop() {
 	if a.pages != nil {
 		close(a.pages)
 		a.pages = nil
-		<-a.done
+		_ = <-a.done // nothing of it stays
 		rollback(a.tx)
 	}
 }
