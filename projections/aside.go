@@ -65,9 +65,7 @@ func (a *aside) settle() error {
 	if a.pages == nil {
 		return nil
 	}
-	close(a.pages)
-	a.pages = nil
-	if err := <-a.done; err != nil {
+	if err := a.end(); err != nil {
 		rollback(a.tx)
 		return err
 	}
@@ -76,11 +74,16 @@ func (a *aside) settle() error {
 
 func (a *aside) drop() {
 	if a.pages != nil {
-		close(a.pages)
-		a.pages = nil
-		_ = <-a.done // nothing of it stays
+		_ = a.end() // nothing of it stays
 		rollback(a.tx)
 	}
+}
+
+// end waits until what was given is written.
+func (a *aside) end() error {
+	close(a.pages)
+	a.pages = nil
+	return <-a.done
 }
 
 // deleteUnsettled deletes data beyond the checkpoints.
