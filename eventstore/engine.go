@@ -87,7 +87,7 @@ type Head struct {
 	Token   uint64 // raised by every commit, also by one without records
 	Feed    uint64
 	First   uint64 // the first feed position that is still there (1 if nothing was cut)
-	Logs    int64  // keys of logs given out so far
+	Logs    int64  // raised for every log that is made, which has it in its key, or closed
 	Streams int64  // keys of streams given out so far
 }
 

@@ -336,9 +336,7 @@ func (c *committer) importLog(name LogID, head LogHead) error {
 		}
 	}
 	if head.Closed && !l.closed {
-		c.journal.log(l)
-		l.closed = true
-		g.commit.Closed = append(g.commit.Closed, l.key)
+		c.close(g, l)
 	}
 	if g.empty() {
 		return nil

@@ -108,9 +108,7 @@ func (c *committer) planOne(g *group, r *request) error {
 				return err
 			}
 			if !l.closed {
-				c.journal.log(l)
-				l.closed = true
-				g.commit.Closed = append(g.commit.Closed, l.key)
+				c.close(g, l)
 			}
 		}
 	}
@@ -197,6 +195,14 @@ func (c *committer) create(g *group, l *logState) {
 	l.pieces = append(l.pieces, Piece{l.key, own})
 	l.ranges = append(l.ranges, Range{l.name, own})
 	g.commit.Logs = append(g.commit.Logs, l.info())
+}
+
+// close makes a log refuse what comes later.
+func (c *committer) close(g *group, l *logState) {
+	c.journal.log(l)
+	g.commit.New.Logs++
+	l.closed = true
+	g.commit.Closed = append(g.commit.Closed, l.key)
 }
 
 // fork makes a log the continuation of another one. What is continued must be

@@ -68,17 +68,6 @@ func (e *Engine) changes(ctx context.Context, conn *pgx.Conn, shard int, since e
 		return err
 	})
 	feed := min(since.Feed, 1<<shardBits-1)
-	var logs []eventstore.LogInfo
-	batch.Queue(e.sql.changed, int64(shard), int64(min(since.Token, math.MaxInt64))).Query(func(r pgx.Rows) error {
-		for r.Next() {
-			i, err := logInfo(r.RawValues())
-			if err != nil {
-				return err
-			}
-			logs = append(logs, i)
-		}
-		return r.Err()
-	})
 	var rows []eventstore.Row
 	batch.Queue(e.sql.since, eventKey(shard, feed), eventKey(shard+1, 0), int64(limit)+1).Query(func(r pgx.Rows) error {
 		rows, err = scanRows(r, 64)
@@ -89,6 +78,16 @@ func (e *Engine) changes(ctx context.Context, conn *pgx.Conn, shard int, since e
 	}
 	if since.Feed > c.Head.Feed || since.Feed+1 < c.Head.First || len(rows) > limit {
 		return c, false, nil
+	}
+	var logs []eventstore.LogInfo
+	if c.Head.Logs != since.Logs {
+		if err := each(ctx, conn, func(v [][]byte) error {
+			i, err := logInfo(v)
+			logs = append(logs, i)
+			return err
+		}, e.sql.changed, int64(shard), int64(min(since.Token, math.MaxInt64))); err != nil {
+			return c, false, err
+		}
 	}
 	for i := range logs {
 		if err := e.nameRanges(ctx, conn, &logs[i]); err != nil {
