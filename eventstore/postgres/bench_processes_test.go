@@ -137,7 +137,7 @@ func appendFrom(b *testing.B, dsn string, n int) []appended {
 // BenchmarkProcesses appends to one shard from one, two and four processes with
 // 16 writers each, in turns; ratio is what they reach together ÷ what one does.
 func BenchmarkProcesses(b *testing.B) {
-	const turns = 3
+	const turns = 5
 	dsn := benchDatabase(b)
 	type measured struct {
 		rates, shares []float64
