@@ -15,7 +15,7 @@ import (
 )
 
 // chunk is the most documents of one append; more are appended in numbered
-// chunks, object.extracted last.
+// chunks, each with object.part_extracted, and object.extracted last.
 const chunk = 5000
 
 // source is what a collection reads: an object, or a document of another collection.
@@ -27,8 +27,9 @@ type source struct {
 }
 
 // extractObject makes a collection's documents of one object, or records why
-// not. What this attempt did already is not done again; errors are those of the
-// store, after which the whole attempt can be run again.
+// not. What this attempt did already is not done again, but for the chunks of an
+// object that was not finished; errors are those of the store, after which the
+// whole attempt can be run again.
 func (h *Handler) extractObject(ctx context.Context, in In, s *attempt, objectID, collectionID string) error {
 	for try := 0; ; try++ {
 		c, _, err := h.Configs.Head(ctx, in.Log)
@@ -96,7 +97,7 @@ func (h *Handler) extractOnce(ctx context.Context, in In, s *attempt, c domain.C
 	}
 	var batches []eventstore.Batch
 	ids := make([]string, len(documents))
-	number := 0
+	number, version, begun := 0, o.Version, 0
 	for i, d := range documents {
 		b, err := documentBatch(in.Log, eventstore.Any(), d, features[i])
 		if err != nil {
@@ -105,16 +106,24 @@ func (h *Handler) extractOnce(ctx context.Context, in In, s *attempt, c domain.C
 		ids[i] = d.DocumentID
 		if batches = append(batches, b); len(batches) == chunk && i+1 < len(documents) {
 			number++
-			check := eventstore.Batch{Log: in.Log, Stream: domain.ObjectStream(o.ObjectID), Expect: eventstore.Exactly(o.Version)}
-			if err := h.appendExtraction(ctx, in, s, o, k, number, append(batches, check)); err != nil {
+			part, err := batchOf(in.Log, domain.ObjectStream(o.ObjectID), eventstore.Exactly(version), &domain.ObjectPartExtracted{ObjectID: o.ObjectID, BucketID: o.BucketID,
+				ObjectVersion: o.SavedVersion, BatchID: s.BatchID, Attempt: s.Attempt, CollectionID: k.CollectionID, Documents: ids[begun : i+1]})
+			if err != nil {
 				return err
 			}
-			batches = nil
+			if err := h.appendExtraction(ctx, in, s, o, k, number, append(batches, part)); err != nil {
+				return err
+			}
+			batches, version, begun = nil, version+1, i+1
 		}
 	}
 	var removed []string
-	for _, id := range o.Extracted[k.CollectionID] {
-		if slices.Contains(ids, id) {
+	kept := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		kept[id] = true
+	}
+	for _, id := range o.Derived()[k.CollectionID] {
+		if kept[id] {
 			continue
 		}
 		removed = append(removed, id)
@@ -124,7 +133,7 @@ func (h *Handler) extractOnce(ctx context.Context, in In, s *attempt, c domain.C
 		}
 		batches = append(batches, b)
 	}
-	done, err := batchOf(in.Log, domain.ObjectStream(o.ObjectID), eventstore.Exactly(o.Version), &domain.ObjectExtracted{ObjectID: o.ObjectID, BucketID: o.BucketID,
+	done, err := batchOf(in.Log, domain.ObjectStream(o.ObjectID), eventstore.Exactly(version), &domain.ObjectExtracted{ObjectID: o.ObjectID, BucketID: o.BucketID,
 		ObjectVersion: o.SavedVersion, BatchID: s.BatchID, Attempt: s.Attempt, CollectionID: k.CollectionID, ConfigVersion: c.Version,
 		Extractor: k.Extractor.Name + "@" + k.Extractor.Version, Documents: ids, Removed: removed})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -260,6 +261,110 @@ func TestObjectChangesWhileItIsExtracted(t *testing.T) {
 	}
 	if written != 4 { // one for "changed" and one for "four", in each tier
 		t.Errorf("%d events of documents, want 4", written)
+	}
+}
+
+// cutting runs something after the first chunk of an object's documents, and may refuse what comes later.
+type cutting struct {
+	eventstore.Follower
+	once  sync.Once
+	after func() error
+	err   error
+}
+
+func (c *cutting) Append(ctx context.Context, a eventstore.Append) (eventstore.Appended, error) {
+	if c.err != nil {
+		return eventstore.Appended{}, c.err
+	}
+	done, err := c.Follower.Append(ctx, a)
+	if err == nil && len(a.Batches) > chunk {
+		c.once.Do(func() { c.err = c.after() })
+	}
+	return done, err
+}
+
+// existing lists the documents of a log that are there.
+func existing(t *testing.T, store eventstore.Store, log eventstore.LogID) (ids []string) {
+	t.Helper()
+	for stream := range happened(t, store, log) {
+		if !strings.HasPrefix(stream, "document-") {
+			continue
+		}
+		d, _, err := state[domain.DocumentState](t.Context(), store, log, stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Exists {
+			ids = append(ids, d.DocumentID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// TestObjectChangesBetweenChunks: of an object that changes when some of its many
+// documents are written, no document of the version before stays, also where the
+// process ends in between, and none where it is deleted.
+func TestObjectChangesBetweenChunks(t *testing.T) {
+	long := fmt.Sprintf(`{"text":%q}`, strings.Repeat("a b ", chunk+100)) // two words a document
+	for _, way := range []struct {
+		name          string
+		ends, deleted bool
+		want          int // documents, one of each collection
+	}{{"goes on", false, false, 2}, {"ends", true, false, 2}, {"deleted", false, true, 0}} {
+		t.Run(way.name, func(t *testing.T) {
+			store, ref := submittedOf(t, long)
+			defer store.Close()
+			in := ref.system()
+			b, _, err := state[domain.BatchState](t.Context(), store, ref.Log, domain.BatchStream(ref.BatchID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			object := b.ObjectIDs[0]
+			change := func() error {
+				if way.deleted {
+					return handler(store).DeleteObject(t.Context(), in, "b", object, "")
+				}
+				_, err := handler(store).ChangeObject(t.Context(), in, "b", object, func(o domain.Object) (domain.Object, error) {
+					o.Fields = map[string]json.RawMessage{"text": json.RawMessage(`"c d"`)}
+					return o, nil
+				})
+				return err
+			}
+			var c *cutting
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			c = &cutting{Follower: store, after: func() error {
+				if err := change(); err != nil {
+					t.Error(err)
+				}
+				if way.ends {
+					stop()
+					return errors.New("as if the process had ended")
+				}
+				return nil
+			}}
+			if err := handler(c).runBatch(ctx, ref, make(chan struct{}, 1)); (err != nil) != way.ends {
+				t.Fatal(err)
+			}
+			if way.ends {
+				if err := handler(store).runBatch(t.Context(), ref, make(chan struct{}, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o, _, err := state[domain.ObjectState](t.Context(), store, ref.Log, domain.ObjectStream(object))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, ids := range o.Extracted {
+				want = append(want, ids...)
+			}
+			slices.Sort(want)
+			if have := existing(t, store, ref.Log); len(want) != way.want || !slices.Equal(have, want) {
+				t.Errorf("%d documents exist, the object has %d; want %d", len(have), len(want), way.want)
+			}
+		})
 	}
 }
 

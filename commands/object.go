@@ -266,8 +266,9 @@ func (h *Handler) DeleteObject(ctx context.Context, in In, bucket, objectID, rea
 		}
 		first, err := batchOf(in.Log, domain.ObjectStream(objectID), eventstore.Exactly(before.Version), &domain.ObjectDeleted{ObjectID: objectID, BucketID: b.BucketID, Reason: reason})
 		batches := []eventstore.Batch{first}
-		for _, collection := range slices.Sorted(maps.Keys(before.Extracted)) {
-			for _, id := range before.Extracted[collection] {
+		derived := before.Derived()
+		for _, collection := range slices.Sorted(maps.Keys(derived)) {
+			for _, id := range derived[collection] {
 				batch, err := batchOf(in.Log, domain.DocumentStream(id), eventstore.Any(), &domain.DocumentDeleted{DocumentID: id, CollectionID: collection, Reason: "object deleted"})
 				if err != nil {
 					return nil, err

@@ -1,6 +1,10 @@
 package domain
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+)
 
 // Object is a source object: user fields and blobs. Its stream holds it whole
 // at every change, and what was derived from it.
@@ -55,6 +59,18 @@ type (
 		Documents     []string `json:"documents"` // written, in order
 		Removed       []string `json:"removed,omitempty"`
 	}
+	// ObjectPartExtracted says which documents are there of an extraction that is
+	// too large for one append. Until object.extracted follows they may belong to a
+	// version of the object that is not the newest any more.
+	ObjectPartExtracted struct {
+		ObjectID      string   `json:"object_id"`
+		BucketID      string   `json:"bucket_id"`
+		ObjectVersion uint64   `json:"object_version"`
+		BatchID       string   `json:"batch_id"`
+		Attempt       int      `json:"attempt"`
+		CollectionID  string   `json:"collection_id"`
+		Documents     []string `json:"documents"` // written now
+	}
 	// ObjectFailed says that a collection could not be made from this version.
 	ObjectFailed struct {
 		ObjectID      string `json:"object_id"`
@@ -77,6 +93,9 @@ func (*ObjectDeleted) EventType() string { return "object.deleted" }
 // EventType is object.extracted.
 func (*ObjectExtracted) EventType() string { return "object.extracted" }
 
+// EventType is object.part_extracted.
+func (*ObjectPartExtracted) EventType() string { return "object.part_extracted" }
+
 // EventType is object.failed.
 func (*ObjectFailed) EventType() string { return "object.failed" }
 
@@ -84,6 +103,7 @@ var (
 	_ = register[ObjectSaved]()
 	_ = register[ObjectDeleted]()
 	_ = register[ObjectExtracted]()
+	_ = register[ObjectPartExtracted]()
 	_ = register[ObjectFailed]()
 )
 
@@ -97,6 +117,7 @@ type ObjectState struct {
 	Created      Stamp
 	Updated      Stamp
 	Extracted    map[string][]string // collection id → documents of the newest extraction
+	Parts        map[string][]string // collection id → documents of extractions that were begun since
 	Outcomes     map[string]Outcome  // collection id → how the newest attempt ended
 }
 
@@ -106,18 +127,31 @@ func (o ObjectState) Apply(e EventData, at Stamp) ObjectState {
 	switch e := e.(type) {
 	case *ObjectSaved:
 		if !o.Exists {
-			o.Created, o.Extracted, o.Outcomes = at, nil, nil
+			o.Created, o.Extracted, o.Parts, o.Outcomes = at, nil, nil, nil
 		}
 		o.Object, o.Exists, o.SavedVersion, o.Updated = e.Object, true, at.Version, at
 	case *ObjectDeleted:
 		o.Exists, o.Updated = false, at
 	case *ObjectExtracted:
-		o.Extracted = with(o.Extracted, e.CollectionID, e.Documents)
+		o.Extracted, o.Parts = with(o.Extracted, e.CollectionID, e.Documents), without(o.Parts, e.CollectionID)
 		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, false, "", "", len(e.Documents)})
+	case *ObjectPartExtracted:
+		o.Parts = with(o.Parts, e.CollectionID, slices.Concat(o.Parts[e.CollectionID], e.Documents))
 	case *ObjectFailed:
 		o.Outcomes = with(o.Outcomes, e.CollectionID, Outcome{e.BatchID, e.Attempt, e.ObjectVersion, true, e.ErrorType, e.Error, 0})
 	}
 	return o
+}
+
+// Derived gives the collections with documents of the object, and these, each once.
+func (o ObjectState) Derived() map[string][]string {
+	all := maps.Clone(o.Extracted)
+	for collection, ids := range o.Parts {
+		list := slices.Concat(all[collection], ids)
+		slices.Sort(list)
+		all = with(all, collection, slices.Compact(list))
+	}
+	return all
 }
 
 // Declares says whether the bucket's schema has a field.
