@@ -6,7 +6,7 @@
 //
 //	VARVE_TEST_POSTGRES=postgres://… roles BINARY
 //
-// VARVE_BENCH_SECONDS (1): a third of how long queries run; VARVE_BENCH_OBJECTS (300) in a batch.
+// VARVE_BENCH_SECONDS (1): a third of how long queries run; VARVE_BENCH_OBJECTS (1000) in a batch.
 package main
 
 import (
@@ -203,7 +203,7 @@ func (v *installation) ask(p *process, i int) error {
 
 // prepare makes objects and their batch.
 func (v *installation) prepare(p *process) (batch string, objects int, err error) {
-	ids := make([]any, setting("VARVE_BENCH_OBJECTS", 300))
+	ids := make([]any, setting("VARVE_BENCH_OBJECTS", 1000))
 	errs := make([]error, clients)
 	text := strings.Repeat("The boundary layer of a flat plate in a supersonic stream, with heat transfer at its wall. ", 40)
 	var wg sync.WaitGroup
