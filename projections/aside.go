@@ -105,7 +105,7 @@ func (f *tables) beginFrom(ctx context.Context, shard int, at follow.Checkpoint)
 	}
 	if _, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, advisory("fill "+f.path)); err == nil {
 		var now follow.Checkpoint
-		if now, err = f.checkpoint(ctx, shard); err == nil && now != at {
+		if now, err = readCheckpoint(tx.QueryRowContext(ctx, selectCheckpoint, shard)); err == nil && now != at {
 			err = follow.ErrMoved
 		}
 	}

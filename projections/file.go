@@ -186,10 +186,15 @@ func (f *tables) finish(ctx context.Context, p Projection) error {
 
 // checkpoint gives the place of a shard.
 func (f *tables) checkpoint(ctx context.Context, shard int) (follow.Checkpoint, error) {
-	var c follow.Checkpoint
+	return readCheckpoint(f.row(ctx, selectCheckpoint, shard))
+}
+
+const selectCheckpoint = `SELECT feed, record, hash FROM varve_checkpoint WHERE shard = $1`
+
+func readCheckpoint(row *sql.Row) (c follow.Checkpoint, err error) {
 	var record, hash string
 	var feed int64
-	err := f.row(ctx, `SELECT feed, record, hash FROM varve_checkpoint WHERE shard = $1`, shard).Scan(&feed, &record, &hash)
+	err = row.Scan(&feed, &record, &hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return c, nil
 	}
