@@ -34,14 +34,17 @@ func (s *Server) finishedTask(ctx context.Context, c *Call, id string) (projecti
 				return done, nil
 			}
 		}
-		page, err := s.Batches.List(ctx, log, projections.BatchQuery{Status: domain.StatusCanceled, Limit: 1000})
-		if err != nil {
-			return done, err
-		}
-		for _, b := range page.Items {
-			if b.TaskID == "" && is("cancel", b.BatchID) {
-				return canceledDraft(b.BatchID, b.BucketID), nil
+		for q, more := (projections.BatchQuery{Status: domain.StatusCanceled}), true; more; {
+			page, err := s.Batches.List(ctx, log, q)
+			if err != nil {
+				return done, err
 			}
+			for _, b := range page.Items {
+				if b.TaskID == "" && is("cancel", b.BatchID) {
+					return canceledDraft(b.BatchID, b.BucketID), nil
+				}
+			}
+			q.After, more = page.Next, page.Next != ""
 		}
 	}
 	if err := c.catchUp(ctx, s.Models, "directory"); err != nil {

@@ -1,10 +1,28 @@
 package http_test
 
 import (
+	"strconv"
 	"testing"
 
 	. "varve/http/scenario"
 )
+
+// TestFinishedTaskOfManyDrafts: a canceled draft is found among more than a page of others.
+func TestFinishedTaskOfManyDrafts(t *testing.T) {
+	t.Parallel()
+	s := films(t)
+	s.films(t,
+		Step{Do: "POST /v1/buckets", Events: bucketSaved, Body: `{"bucket_name":"b","bucket_schema":{"properties":{"text":{"type":"text"}}}}`},
+		Step{Do: "POST /v1/buckets/b/objects", AnyEvents: true, Body: `{"blobs":[{"property":"text","type":"text","data":"rain"}]}`, Save: map[string]string{"object": "object_id"}},
+	)
+	for i := range 101 { // the first is the last in the list
+		name := "task" + strconv.Itoa(i)
+		s.films(t,
+			Step{Do: "POST /v1/buckets/b/batches", AnyEvents: true, Body: `{"object_ids":["${object}"]}`, Save: map[string]string{"batch": "batch_id"}},
+			Step{Do: "POST /v1/buckets/b/batches/${batch}/cancel", AnyEvents: true, Save: map[string]string{name: "task_id"}})
+	}
+	s.films(t, Step{Do: "GET /v1/tasks/${task0}", Check: map[string]any{"task_id": "${task0}", "status": "CANCELED"}})
+}
 
 // TestFinishedTasks polls tasks that were over when their names were given out.
 func TestFinishedTasks(t *testing.T) {
