@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"varve/domain"
+	"varve/eventstore"
 	"varve/eventstore/follow"
 	"varve/eventstore/memory"
 )
@@ -229,5 +230,37 @@ func TestStopsWithoutServer(t *testing.T) {
 	_ = owner.Stop() // what it says does not matter
 	if took := time.Since(begun); took > 10*time.Second {
 		t.Errorf("it took %s to stop", took)
+	}
+}
+
+// unheard is a store that has not heard yet of what others appended: it waits for
+// it, but does not know of it when it is only asked.
+type unheard struct{ eventstore.Follower }
+
+func (u unheard) Wait(ctx context.Context, shard int, after uint64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return u.Follower.Wait(ctx, shard, after)
+}
+
+// A read sees what another process was acknowledged before, whether or not this
+// one has heard of it.
+func TestPinSeesWhatOthersWereAcknowledged(t *testing.T) {
+	s := newStage(t, &names{version: 1})
+	g := &gate{open: make(chan struct{})}
+	close(g.open)
+	r := NewRunner(unheard{s.store}, "", inDatabase(t, Options{Logger: s.runner.o.Logger, PinWait: time.Minute}))
+	r.Add(&names{version: 1})
+	r.AddIndex("gate", g)
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Stop()
+	for i := range 20 {
+		want := s.put(written("a", "c", 1)).Position
+		if pin, err := r.Pin(t.Context(), s.log); err != nil || pin.Position != want || pin.Lag != 0 {
+			t.Fatalf("read %d at %+v, %v; position %d was acknowledged before", i, pin, err, want)
+		}
 	}
 }
