@@ -132,6 +132,16 @@ func (c *crashing) Append(ctx context.Context, a eventstore.Append) (eventstore.
 	return eventstore.Appended{}, errCrashed
 }
 
+// firstObject is the first of a batch's objects.
+func firstObject(t *testing.T, store eventstore.Store, ref BatchRef) string {
+	t.Helper()
+	b, _, err := state[domain.BatchState](t.Context(), store, ref.Log, domain.BatchStream(ref.BatchID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.ObjectIDs[0]
+}
+
 // happened lists what a log's streams went through since a position.
 func happened(t *testing.T, store eventstore.Store, log eventstore.LogID) map[string][]string {
 	t.Helper()
@@ -218,12 +228,7 @@ func (m *meddling) Append(ctx context.Context, a eventstore.Append) (eventstore.
 func TestObjectChangesWhileItIsExtracted(t *testing.T) {
 	store, ref := submitted(t)
 	defer store.Close()
-	in := ref.system()
-	b, _, err := state[domain.BatchState](t.Context(), store, ref.Log, domain.BatchStream(ref.BatchID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	object := b.ObjectIDs[0]
+	in, object := ref.system(), firstObject(t, store, ref)
 	m := &meddling{Follower: store, change: func() {
 		_, err := handler(store).ChangeObject(t.Context(), in, "b", object, func(o domain.Object) (domain.Object, error) {
 			o.Fields = map[string]json.RawMessage{"text": json.RawMessage(`"changed"`)}
@@ -315,12 +320,7 @@ func TestObjectChangesBetweenChunks(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			store, ref := submittedOf(t, long)
 			defer store.Close()
-			in := ref.system()
-			b, _, err := state[domain.BatchState](t.Context(), store, ref.Log, domain.BatchStream(ref.BatchID))
-			if err != nil {
-				t.Fatal(err)
-			}
-			object := b.ObjectIDs[0]
+			in, object := ref.system(), firstObject(t, store, ref)
 			change := func() error {
 				if way.deleted {
 					return handler(store).DeleteObject(t.Context(), in, "b", object, "")
@@ -331,10 +331,9 @@ func TestObjectChangesBetweenChunks(t *testing.T) {
 				})
 				return err
 			}
-			var c *cutting
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			c = &cutting{Follower: store, after: func() error {
+			c := &cutting{Follower: store, after: func() error {
 				if err := change(); err != nil {
 					t.Error(err)
 				}

@@ -2,7 +2,6 @@ package domain
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 )
 
@@ -145,7 +144,7 @@ func (o ObjectState) Apply(e EventData, at Stamp) ObjectState {
 
 // Derived gives the collections with documents of the object, and these, each once.
 func (o ObjectState) Derived() map[string][]string {
-	all := maps.Clone(o.Extracted)
+	all := o.Extracted
 	for collection, ids := range o.Parts {
 		list := slices.Concat(all[collection], ids)
 		slices.Sort(list)

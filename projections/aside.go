@@ -3,8 +3,6 @@ package projections
 import (
 	"context"
 	"fmt"
-
-	"varve/eventstore/follow"
 )
 
 // What events say is most of what a fill writes. In PostgreSQL it is written on a
@@ -12,15 +10,7 @@ import (
 // server busy. It is committed before the checkpoint that covers it; what an
 // interrupted fill left beyond its checkpoint is deleted when the fill goes on.
 
-// writesAside is a loading that also writes outside of its transaction.
-type writesAside interface {
-	// settle commits what was written aside since the last time.
-	settle() error
-	// drop gives up what was not settled.
-	drop()
-}
-
-// aside writes a history's data.
+// aside writes a history's data; nil writes nothing.
 type aside struct {
 	h      *history
 	tables *tables
@@ -62,7 +52,7 @@ func (a *aside) write(ctx context.Context, data []any) (err error) {
 }
 
 func (a *aside) settle() error {
-	if a.pages == nil {
+	if a == nil || a.pages == nil {
 		return nil
 	}
 	if err := a.end(); err != nil {
@@ -73,7 +63,7 @@ func (a *aside) settle() error {
 }
 
 func (a *aside) drop() {
-	if a.pages != nil {
+	if a != nil && a.pages != nil {
 		_ = a.end() // nothing of it stays
 		rollback(a.tx)
 	}
@@ -94,24 +84,4 @@ func (h *history) deleteUnsettled(ctx context.Context, tx *Tx) error {
 		return fmt.Errorf("delete what an interrupted fill left: %w", err)
 	}
 	return nil
-}
-
-// beginFrom begins a transaction of a fill, the only one in these tables, at a
-// checkpoint: who lost the lease and does not know it fails here, before writing.
-func (f *tables) beginFrom(ctx context.Context, shard int, at follow.Checkpoint) (*Tx, error) {
-	tx, err := f.begin(ctx)
-	if err != nil || f.database == nil {
-		return tx, err
-	}
-	if _, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, advisory("fill "+f.path)); err == nil {
-		var now follow.Checkpoint
-		if now, err = readCheckpoint(tx.QueryRowContext(ctx, selectCheckpoint, shard)); err == nil && now != at {
-			err = follow.ErrMoved
-		}
-	}
-	if err != nil {
-		rollback(tx)
-		return nil, err
-	}
-	return tx, nil
 }

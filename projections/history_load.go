@@ -128,15 +128,5 @@ func (l *historyLoading) writeData(ctx context.Context, tx *Tx, data []any) erro
 	return l.f.h.writeData(ctx, tx, data)
 }
 
-func (l *historyLoading) settle() error {
-	if l.aside == nil {
-		return nil
-	}
-	return l.aside.settle()
-}
-
-func (l *historyLoading) drop() {
-	if l.aside != nil {
-		l.aside.drop()
-	}
-}
+func (l *historyLoading) settle() error { return l.aside.settle() }
+func (l *historyLoading) drop()         { l.aside.drop() }

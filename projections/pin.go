@@ -134,12 +134,12 @@ var past = func() context.Context {
 
 // head gives a log's newest record, at least as new as when it was called.
 func (r *Runner) head(ctx context.Context, log eventstore.LogID) (logHead, error) {
+	seeing := r.seeing()
 	r.heads.mu.RLock()
 	known, ok := r.heads.logs[log]
 	begun := r.heads.begun
 	r.heads.mu.RUnlock()
-	// Where other processes append, there may be more than was heard of.
-	if seeing := r.seeing(); ok && seeing != nil && r.database == nil {
+	if ok && seeing != nil {
 		seen := seeing.applied(known.shard)
 		if err := r.store.Wait(past, known.shard, seen); err != nil { // nothing came after what was seen
 			r.heads.mu.RLock()
@@ -155,6 +155,9 @@ func (r *Runner) head(ctx context.Context, log eventstore.LogID) (logHead, error
 		return logHead{}, err
 	}
 	head := logHead{h.Shard, h.Position, h.Feed}
+	if seeing == nil {
+		return head, nil
+	}
 	r.heads.mu.Lock()
 	defer r.heads.mu.Unlock()
 	if begun == r.heads.begun {

@@ -34,6 +34,10 @@ type loading interface {
 	prepare(page []eventstore.Record, last bool) (any, error)
 	// write takes what prepare gave, in the same order.
 	write(ctx context.Context, tx *Tx, prepared any) error
+	// settle commits what was written outside of tx, when tx has moved the checkpoint
+	// that covers it and before it commits; drop gives up what was not settled.
+	settle() error
+	drop()
 }
 
 // plain is the loading of a projection that has none of its own.
@@ -46,6 +50,8 @@ func (l plain) write(ctx context.Context, tx *Tx, prepared any) error {
 	}
 	return nil
 }
+func (plain) settle() error { return nil }
+func (plain) drop()         {}
 
 // fill applies all shards up to their heads, in big transactions. It goes on
 // where an earlier fill of the file ended.
@@ -113,10 +119,7 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard i
 			return err
 		}
 	}
-	beside, _ := (*l).(writesAside)
-	if beside != nil {
-		defer beside.drop()
-	}
+	defer (*l).drop()
 	reading, stop := context.WithCancel(ctx)
 	pages := make(chan prepared, fillAhead)
 	go r.readPages(reading, p, *l, shard, at, pages)
@@ -138,10 +141,8 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard i
 		if err := moveCheckpoint(ctx, tx, follow.Move{Shard: shard, From: at, To: page.to}); err != nil {
 			return err
 		}
-		if beside != nil {
-			if err := beside.settle(); err != nil {
-				return err
-			}
+		if err := (*l).settle(); err != nil {
+			return err
 		}
 		if err := failpoint.Hit("projection.filled"); err != nil {
 			return err
@@ -156,6 +157,26 @@ func (r *Runner) fillShard(ctx context.Context, p Projection, f *tables, shard i
 		}
 	}
 	return ctx.Err()
+}
+
+// beginFrom begins a transaction of a fill, the only one in these tables, at a
+// checkpoint: who lost the lease and does not know it fails here, before writing.
+func (f *tables) beginFrom(ctx context.Context, shard int, at follow.Checkpoint) (*Tx, error) {
+	tx, err := f.begin(ctx)
+	if err != nil || f.database == nil {
+		return tx, err
+	}
+	if _, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, advisory("fill "+f.path)); err == nil {
+		var now follow.Checkpoint
+		if now, err = readCheckpoint(tx.QueryRowContext(ctx, selectCheckpoint, shard)); err == nil && now != at {
+			err = follow.ErrMoved
+		}
+	}
+	if err != nil {
+		rollback(tx)
+		return nil, err
+	}
+	return tx, nil
 }
 
 // readPages reads and prepares what a projection handles up to the shard's head, some pages ahead of the writer.

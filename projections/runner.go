@@ -329,15 +329,14 @@ func (r *Runner) followersOf(m *model) []*follow.Follower {
 	return fs
 }
 
-// seeing is the model whose followers see every record in this process, and so
-// remember the heads of logs; nil where there is none.
+// seeing is the model whose followers see every record that there is, and so
+// remember the heads of logs; nil where there is none. Where other processes
+// append there is more than this one has heard of.
 func (r *Runner) seeing() *model {
-	for _, m := range r.models {
-		if r.database == nil || m.ix != nil {
-			return m
-		}
+	if r.database != nil || len(r.models) == 0 {
+		return nil
 	}
-	return nil
+	return r.models[0]
 }
 
 // Stop ends following after the pages that are being applied, and closes the files.
