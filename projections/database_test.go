@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"varve/eventstore"
+	"varve/eventstore/follow"
 	"varve/eventstore/memory"
 )
 
@@ -75,6 +78,53 @@ func servesEmpty(tb testing.TB, r *Runner, p Projection) {
 	must(err)
 	d.hub.release(ctx, f.path)
 	must(d.stop())
+}
+
+// Of two that fill the same tables from one checkpoint on, the second waits, and
+// then fails before it writes.
+func TestFillsTakeTurns(t *testing.T) {
+	o := inDatabase(t, Options{})
+	r, d := NewRunner(newStage(t).store, "", o), NewDocuments()
+	r.Add(d)
+	if err := r.database.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer r.database.stop()
+	f, err := r.database.beside(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := f.beginFrom(t.Context(), 0, follow.Checkpoint{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rollback(tx)
+	second := make(chan error, 1)
+	go func() {
+		tx, err := f.beginFrom(t.Context(), 0, follow.Checkpoint{})
+		rollback(tx)
+		second <- err
+	}()
+	c, key := connected(t, o), advisory("fill "+f.path)
+	for waits := false; !waits; {
+		select {
+		case err := <-second:
+			t.Fatalf("the second does not wait for the first: %v", err)
+		default:
+		}
+		if err := c.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND (classid::bigint << 32 | objid::bigint) = $1)`, key).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := moveCheckpoint(t.Context(), tx, follow.Move{To: follow.Checkpoint{Feed: 1, Record: eventstore.ID{1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; !errors.Is(err, follow.ErrMoved) {
+		t.Errorf("a fill from where another one began: %v; want that it was moved", err)
+	}
 }
 
 // TestOnPostgres runs the tests of this package whose models lie in a file by

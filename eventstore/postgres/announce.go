@@ -28,7 +28,7 @@ type announcer struct {
 const (
 	restPerRecord  = time.Second / 2000
 	restAtMost     = 8 * time.Millisecond
-	announceWithin = time.Second // the last one, when the engine closes
+	announceWithin = time.Second
 )
 
 // announce has other processes told of a commit.
@@ -64,16 +64,19 @@ func (e *Engine) startAnnouncing() {
 	a.cancel = cancel
 	go func() {
 		defer close(a.done)
-		for running.Err() == nil {
+		tell := func() time.Duration {
+			ctx, stop := context.WithTimeout(context.Background(), announceWithin)
+			defer stop()
+			return e.tellAll(ctx)
+		}
+		for {
 			select {
 			case <-a.wake:
+				_ = pause(running, tell()) // it may end meanwhile
 			case <-running.Done():
+				tell() // what was committed since
+				return
 			}
-			// Also what came last is told.
-			ctx, stop := context.WithTimeout(context.Background(), announceWithin)
-			rest := e.tellAll(ctx)
-			stop()
-			_ = pause(running, rest) // it may end meanwhile
 		}
 	}()
 }

@@ -298,30 +298,56 @@ func TestWatch(t *testing.T) {
 		}
 		return time.Since(began)
 	}
-	t.Run("notified", func(t *testing.T) {
-		schema := schema(t)
-		e, err := OpenEngine(context.Background(), database(t), Options{Schema: schema})
+	hearing := func(t *testing.T, schema string) eventstore.Owner {
+		t.Helper()
+		e, err := newEngine(database(t), Options{Schema: schema}, steps)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := eventstore.NewOwner(e, eventstore.Options{})
-		if err != nil {
+		e.lookAfter = time.Hour // it knows what it is told
+		if err := e.open(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		defer a.Close()
 		if e.listen.conn == nil {
 			t.Fatal("notifications arrive, and were not found to")
 		}
-		b := open2(t, schema)
+		s, err := eventstore.NewOwner(e, eventstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	t.Run("notified", func(t *testing.T) {
+		schema := schema(t)
+		a, b := hearing(t, schema), open2(t, schema)
 		for i := range 5 {
 			wake(t, a, b, uint64(i))
-		}
-		if n := e.listen.polls.Load(); n > 1 {
-			t.Errorf("the heads were looked at %d times although notifications arrive", n)
 		}
 		execute(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
 		for i := range 5 {
 			wake(t, a, b, uint64(5+i))
+		}
+	})
+	t.Run("closed at once", func(t *testing.T) { // what is committed while the announcer rests is told by Close
+		schema := schema(t)
+		a := hearing(t, schema)
+		for i := range 5 {
+			b := open2(t, schema)
+			for range 3 {
+				if _, err := put(b, "s", event(1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+			soon, stop := context.WithTimeout(context.Background(), 10*time.Second)
+			err := a.Wait(soon, 0, uint64(3*i+2))
+			stop()
+			if err != nil {
+				t.Fatalf("the last commit of a process that closed was not told: %v", err)
+			}
 		}
 	})
 	t.Run("ended before it told", func(t *testing.T) {

@@ -89,7 +89,8 @@ type Engine struct {
 	heavy     atomic.Int32 // so many pages more are read by size
 	listen    listener
 	announcer announcer
-	deaf      bool // tests: as if notifications did not arrive
+	lookAfter time.Duration // the constant; tests that must not look have a longer one
+	deaf      bool          // tests: as if notifications did not arrive
 }
 
 // OpenEngine opens the schema alone. Errors are one line each and never have the
@@ -120,7 +121,7 @@ func newEngine(dsn string, opts Options, steps []string) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: opts, config: config, held: map[int]*pgxpool.Conn{}, writer: 1 + rand.Int64N(1<<62), sql: newStatements(opts.Schema), steps: steps}
+	e := &Engine{opts: opts, config: config, held: map[int]*pgxpool.Conn{}, writer: 1 + rand.Int64N(1<<62), sql: newStatements(opts.Schema), steps: steps, lookAfter: lookAfter}
 	config.AfterConnect = e.prepareSession
 	return e, nil
 }

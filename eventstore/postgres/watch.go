@@ -102,7 +102,7 @@ func (e *Engine) hearOn(ctx context.Context) {
 			e.heads(ctx)
 			continue
 		}
-		bounded, stop := context.WithTimeout(ctx, lookAfter)
+		bounded, stop := context.WithTimeout(ctx, e.lookAfter)
 		n, err := c.WaitForNotification(bounded)
 		stop()
 		switch {
